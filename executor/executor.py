@@ -20,6 +20,7 @@ from typing import Self
 import psutil
 
 from common.liveness import Liveness
+from common.logsubject import about
 from common.metrics.instruments import Instruments
 from executor import capacity
 from executor.boot import Boot
@@ -218,7 +219,8 @@ class Executor:
         return failures
 
     async def run(self, request: RunRequest, *, trace_id: str = "") -> None:
-        self._actor(request.guid).run(request, trace_id=trace_id)
+        with about(request.guid):
+            self._actor(request.guid).run(request, trace_id=trace_id)
 
     def container(self, guid: str) -> Container:
         return self._store.get(guid)
@@ -227,25 +229,29 @@ class Executor:
         return self._store.list()
 
     async def update(self, request: UpdateRequest, *, trace_id: str = "") -> None:
-        self._actor(request.guid).update(request, trace_id=trace_id)
+        with about(request.guid):
+            self._actor(request.guid).update(request, trace_id=trace_id)
 
     async def stop(self, guid: str, *, trace_id: str = "") -> None:
-        self._actor(guid).stop(trace_id=trace_id)
+        with about(guid):
+            self._actor(guid).stop(trace_id=trace_id)
 
     async def delete(self, guid: str, *, trace_id: str = "") -> None:
-        if await self._actor(guid).delete(trace_id=trace_id):
-            del self._actors[guid]
+        with about(guid):
+            if await self._actor(guid).delete(trace_id=trace_id):
+                del self._actors[guid]
 
     async def force_destroy(self, guid: str, *, trace_id: str = "") -> None:
-        actor = self._actor(guid)
-        del self._actors[guid]
-        await actor.force_destroy(trace_id=trace_id)
+        with about(guid):
+            actor = self._actor(guid)
+            del self._actors[guid]
+            await actor.force_destroy(trace_id=trace_id)
 
     async def read_file(self, guid: str, path: str, limit: int) -> bytes:
         engine_container = self._actor(guid).engine_container
         if engine_container is None:
             raise ContainerNotFound
-        with BytesIO() as content:
+        with about(guid), BytesIO() as content:
             async with self._scheduler.reads:
                 await self._engine.copy_out(engine_container, path, "root", content, limit)
             return content.getvalue()

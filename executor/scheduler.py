@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 from common.liveness import Liveness
+from common.logsubject import about
 from executor.config import ExecutorConfig
 from executor.containment import Containment
 from executor.errors import ExecutorError
@@ -77,7 +78,7 @@ class Scheduler:
 
     async def contained(self, guid: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do the work for one container; its failures are contained."""
-        with self._containment.of(guid, "work"):
+        with about(guid), self._containment.of(guid, "work"):
             await work()
 
 

@@ -42,10 +42,10 @@ class Deletions:
         except ContainerNotFound:
             pass
         except ExecutorError as error:
-            logger.error(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
+            logger.error(failed, extra={"data": {"guid": guid, "error": str(error)}})
             return
         except Exception as error:
             # The failure concerns one container; the next pass or the next start deletes it again.
-            logger.exception(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
+            logger.exception(failed, extra={"data": {"guid": guid, "error": str(error)}})
             return
         self._removals.notify()

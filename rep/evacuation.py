@@ -168,7 +168,7 @@ class Evacuator:
                     continue
                 force = look > 1 + DELETIONS_BEFORE_FORCE
                 data = {
-                    "container-guid": guid,
+                    "guid": guid,
                     "for-at-least-s": (look - 1) * self._removal_limit_s,
                     "force": force,
                 }

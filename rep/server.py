@@ -25,6 +25,7 @@ from bbs.serving.listener import serving
 from bbs.serving.plaintext import PLAIN_TEXT, plain, plain_errors
 from bbs.tracing import traced
 from bbs.wire.routes import trace_id
+from common.logsubject import about
 from common.metrics import exposition
 from common.metrics.instruments import Instruments
 from executor.api import ExecutorAPI
@@ -111,7 +112,7 @@ class OrphanRoutes:
         except ContainerNotFound:
             return _status(404)
         except ExecutorError as error:
-            data = {"container-guid": guid, "error": str(error)}
+            data = {"guid": guid, "error": str(error)}
             logger.error("failed-to-destroy-orphan", extra={"data": data})
             return plain(500, str(error))
         return _status(204)
@@ -228,7 +229,7 @@ class NetworkRoutes:
     def _tracked(self, kind: str, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             response: web.StreamResponse = _status(500)
-            with traced(trace_id(request.headers)), self._metrics.track(kind):
+            with traced(trace_id(request.headers)), about(_subject(request)), self._metrics.track(kind):
                 try:
                     response = await handler(request)
                 except InvalidDocument as error:
@@ -301,6 +302,12 @@ def _status(status: int) -> web.Response:
 
 def _json(value: object, status: int = 200) -> web.Response:
     return web.Response(status=status, body=to_body(value), headers={"Content-Type": PLAIN_TEXT})
+
+
+def _subject(request: web.Request) -> str:
+    """The guid of the container that a request is about; empty if it is about none."""
+    named = request.match_info.get("instance_guid") or request.match_info.get("task_guid") or ""
+    return named if is_guid(named) else ""
 
 
 def _instance_guid(request: web.Request) -> str:

@@ -1,131 +1,99 @@
-"""Component logs in the format of Diego: JSON lines in lager's two forms.
+"""The component log: entries in the format of Diego, or as text for people.
 
-``time_format`` is ``unix-epoch`` (numeric levels) or ``rfc3339`` (named levels). A record's message is a
-short name; its data are in ``extra={"data": {...}}``.
+A record's message is a short name; its data are in ``extra={"data": {...}}``. The format of Diego is JSON
+lines in lager's two forms: ``time_format`` is ``unix-epoch`` (numeric levels) or ``rfc3339`` (named levels).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from typing import IO, Any, TypedDict, Unpack
+import os
+from collections.abc import Mapping
+from typing import IO, Any, Final, NotRequired, Required, TypedDict, Unpack
 
 from bbs.tracing import TraceFilter
+from cell.assembly.logentries import DEFAULT_MAX_DATA_STRING, EntryFormatter, Redact
 from cell.assembly.logwriter import LogWriter
+from cell.assembly.plainlog import PlainFormatter
 from common import lager
+from common.loglevels import set_level
+from common.logsubject import SubjectFilter
 
 LEVEL_NUMBERS = {logging.DEBUG: 0, logging.INFO: 1, logging.WARNING: 1, logging.ERROR: 2, logging.CRITICAL: 3}
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
 
-DEFAULT_MAX_DATA_STRING = 640
-"""Maximum length of a string in ``data``, in characters; the job's default ``max_data_string_length``."""
-
-
-OWN_PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
-"""Packages with the configured level. Other libraries log from WARNING on, to limit the volume."""
+AUTO, JSON, TEXT = "auto", "json", "text"
+FORMATS: Final = (AUTO, JSON, TEXT)
+"""``auto`` is text on a terminal, and JSON otherwise."""
 
 
-class LagerFormatter(logging.Formatter):
-    """One JSON object per record.
+class Settings(TypedDict, total=False):
+    """The settings of a log. source: name of the component.
 
-    source: root name (``rep``), which prefixes the message as in lager.
-    max_data_string: longer strings in ``data`` are cut; 0: no limit. redact: removes secrets from ``data``.
+    max_data_string: longer strings in ``data`` are cut; 0: no limit. redact: removes secrets from message and
+    ``data``. log_format: one of ``FORMATS``.
     """
+
+    source: Required[str]
+    level: NotRequired[str]
+    time_format: NotRequired[str]
+    max_data_string: NotRequired[int]
+    redact: NotRequired[Redact | None]
+    log_format: NotRequired[str]
+
+
+class LagerFormatter(EntryFormatter):
+    """One JSON object per record. source: root name (``rep``), which prefixes the message as in lager."""
 
     def __init__(
         self,
         source: str,
         time_format: str = "unix-epoch",
         max_data_string: int = DEFAULT_MAX_DATA_STRING,
-        redact: Callable[[Any], Any] | None = None,
+        redact: Redact | None = None,
     ) -> None:
-        super().__init__()
-        self._redact = redact
+        super().__init__(max_data_string, redact)
         self._source = source
         self._rfc3339 = time_format == "rfc3339"
-        self._max = max_data_string
 
-    def _shorten(self, value: Any) -> Any:
-        if isinstance(value, str) and 0 < self._max < len(value):
-            return value[: self._max - 12] + "-(truncated)"
-        if isinstance(value, dict):
-            return {str(k): self._shorten(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._shorten(v) for v in value]
-        return value
-
-    def format(self, record: logging.LogRecord) -> str:
-        data: dict[str, Any] = dict(getattr(record, "data", None) or {})
-        if record.exc_info:
-            data["trace"] = self.formatException(record.exc_info)
-            data.setdefault("error", str(record.exc_info[1]))
-        if self._redact is not None:
-            data = self._redact(data)
+    def written(self, record: logging.LogRecord, message: str, data: Mapping[str, Any]) -> str:
         entry = lager.entry(
             self._source,
-            record.getMessage(),
+            message,
             LEVEL_NUMBERS.get(record.levelno, 1),
-            self._shorten(data),
+            data,
             int(record.created * 1_000_000) * 1000,
             rfc3339=self._rfc3339,
         )
         return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
 
 
-class Settings(TypedDict):
-    """The arguments of :func:`configure`."""
+def install(target: IO[str] | LogWriter, **settings: Unpack[Settings]) -> LogWriter:
+    """Send all records of the process to a writer, or to the descriptor of a stream.
 
-    source: str
-    level: str
-    time_format: str
-    max_data_string: int
-    redact: Callable[[Any], Any] | None
-
-
-def install(
-    stream: IO[str],
-    *,
-    source: str,
-    level: str = "info",
-    time_format: str = "unix-epoch",
-    max_data_string: int = 640,
-    redact: Callable[[Any], Any] | None = None,
-) -> logging.Handler:
-    """Send all records of the process to the descriptor of ``stream``. Returns the handler, for its removal.
-
-    No caller waits for the stream's reader. Raises ValueError for an unknown level, with the known ones.
+    Returns the writer, for its removal. No caller waits for its reader. Raises UnknownLevel.
     """
-    _check(level)
-    handler = LogWriter(stream.fileno())
+    handler = target if isinstance(target, LogWriter) else LogWriter(target.fileno())
+    try:
+        configure(handler, **settings)
+    except ValueError:
+        handler.close()
+        raise
     handler.addFilter(TraceFilter())
-    configure(
-        handler,
-        source=source,
-        level=level,
-        time_format=time_format,
-        max_data_string=max_data_string,
-        redact=redact,
-    )
+    handler.addFilter(SubjectFilter())
     logging.getLogger().addHandler(handler)
     return handler
 
 
-def configure(handler: logging.Handler, **settings: Unpack[Settings]) -> None:
-    """Use other settings from the next record on. Raises ValueError like :func:`install`."""
-    level = settings["level"]
-    _check(level)
-    handler.setFormatter(
-        LagerFormatter(
-            settings["source"], settings["time_format"], settings["max_data_string"], settings["redact"]
-        )
-    )
-    root = logging.getLogger()
-    root.setLevel(max(LEVELS[level], logging.WARNING))  # for libraries
-    for package in OWN_PACKAGES:
-        logging.getLogger(package).setLevel(LEVELS[level])
-
-
-def _check(level: str) -> None:
-    if level not in LEVELS:
-        raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
+def configure(handler: LogWriter, **settings: Unpack[Settings]) -> None:
+    """Use other settings from the next record on. Raises UnknownLevel."""
+    set_level(settings.get("level", "info"))
+    source, redact = settings["source"], settings.get("redact")
+    most = settings.get("max_data_string", DEFAULT_MAX_DATA_STRING)
+    chosen = settings.get("log_format", AUTO)
+    if chosen == TEXT or (chosen == AUTO and handler.is_terminal):
+        coloured = handler.is_terminal and "NO_COLOR" not in os.environ
+        handler.setFormatter(PlainFormatter(source, most, redact, coloured=coloured))
+    else:
+        time_format = settings.get("time_format", "unix-epoch")
+        handler.setFormatter(LagerFormatter(source, time_format, most, redact))

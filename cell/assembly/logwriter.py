@@ -23,7 +23,7 @@ BATCH_BYTES: Final = 1 << 16
 DROPPED: Final = "log-lines-dropped"
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """mentions: number of lost lines that this line is about."""
 
     data: bytes
@@ -44,7 +44,7 @@ class LogWriter(logging.Handler):
         self._capacity = capacity
         self._close_limit_s = close_limit_s
         self._changed = threading.Condition(threading.Lock())
-        self._waiting: deque[_Line] = deque()
+        self._waiting: deque[Line] = deque()
         self._size = 0
         self._dropped = 0
         self._refused = 0
@@ -54,6 +54,11 @@ class LogWriter(logging.Handler):
         self._is_stopped = False
         self._thread = threading.Thread(target=self._write_all, name="component log", daemon=True)
         self._thread.start()
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the log is displayed on a terminal."""
+        return os.isatty(self._descriptor)
 
     @property
     def dropped(self) -> int:
@@ -79,7 +84,7 @@ class LogWriter(logging.Handler):
                 return
             if self._dropped or self._refused:
                 self._mention_lost()
-            self._keep(_Line(line))
+            self._keep(Line(line))
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -98,7 +103,7 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
         super().close()
 
-    def _keep(self, line: _Line) -> None:
+    def _keep(self, line: Line) -> None:
         self._waiting.append(line)
         self._size += len(line.data)
 
@@ -109,7 +114,7 @@ class LogWriter(logging.Handler):
         record.data = {"lines": lost}
         self._mentioned += lost
         self._dropped = self._refused = 0
-        self._keep(_Line(f"{self.format(record)}\n".encode(errors="replace"), lost))
+        self._keep(Line(f"{self.format(record)}\n".encode(errors="replace"), lost))
 
     # -- the thread -------------------------------------------------------------------------------------
 
@@ -125,9 +130,9 @@ class LogWriter(logging.Handler):
         finally:
             os.close(self._descriptor)
 
-    def _next(self) -> list[_Line]:
+    def _next(self) -> list[Line]:
         """The next lines; none at the end."""
-        lines: list[_Line] = []
+        lines: list[Line] = []
         size = 0
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -141,7 +146,7 @@ class LogWriter(logging.Handler):
                 self._mention_lost()
         return lines
 
-    def _write(self, batch: list[_Line]) -> list[_Line]:
+    def _write(self, batch: list[Line]) -> list[Line]:
         """Write without time limit; returns the lines that the descriptor refused."""
         try:
             write_whole(self._descriptor, [line.data for line in batch])

@@ -17,7 +17,7 @@ from cell.assembly.failures import USER_ERRORS
 from rep.config import RepConfig
 
 COMPONENT_LOG: Final = frozenset(
-    ("log_level", "time_format", "max_data_string_length", "redact_secrets", "redact_patterns")
+    ("log_format", "log_level", "max_data_string_length", "redact_patterns", "redact_secrets", "time_format")
 )
 """Keys of the cell's own log."""
 CONCURRENCY: Final = frozenset(

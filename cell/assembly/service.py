@@ -8,14 +8,17 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from cell.assembly import lagerlog
 from cell.assembly.cell import ComposedCell, Supervised, composed_cell
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.keptlisteners import KeptListeners
+from cell.assembly.logfile import LogFile
+from cell.assembly.logwriter import LogWriter
 from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_garbage_collector
-from cell.assembly.reload import COMPONENT_LOG, CONCURRENCY, Reloader
+from cell.assembly.reload import CONCURRENCY, Reloader
 from cell.assembly.supervision import Supervision
 from cell.assembly.telemetry import open_telemetry
 from common.liveness import Liveness
@@ -48,7 +51,13 @@ def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)  # a reload before the cell is up must not end it
     notifier = Notifier.from_environment()
-    log = lagerlog.install(sys.stdout, **_log_settings(config))
+    try:
+        log = lagerlog.install(
+            LogFile(Path(config.log_file)) if config.log_file else sys.stdout, **_log_settings(config)
+        )
+    except OSError as error:
+        print(f"rep: log_file: {error}", file=sys.stderr)
+        return NEVER
     raise_descriptor_limit()
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
@@ -78,13 +87,14 @@ def _log_settings(config: RepConfig) -> lagerlog.Settings:
         time_format=config.time_format,
         max_data_string=config.max_data_string_length,
         redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
+        log_format=config.log_format,
     )
 
 
 async def _run(
     config: RepConfig,
     load: Callable[[], RepConfig],
-    log: logging.Handler,
+    log: LogWriter,
     deadline: ExitDeadline,
     notifier: Notifier,
 ) -> None:
@@ -116,10 +126,9 @@ async def _run(
             await run_until_signalled(cell.agent, on_end)
 
 
-def _apply(cell: ComposedCell, log: logging.Handler, config: RepConfig, keys: Collection[str]) -> None:
-    """Use the values of some keys from now on."""
-    if COMPONENT_LOG.intersection(keys):
-        lagerlog.configure(log, **_log_settings(config))
+def _apply(cell: ComposedCell, log: LogWriter, config: RepConfig, keys: Collection[str]) -> None:
+    """Use the values of some changed keys from now on; the log also takes its level back."""
+    lagerlog.configure(log, **_log_settings(config))
     if CONCURRENCY.intersection(keys):
         cell.executor.resize(
             creations=config.create_work_pool_size,

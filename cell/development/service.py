@@ -23,6 +23,7 @@ from cell.assembly import lagerlog
 from cell.assembly.cell import composed_cell
 from cell.assembly.console import Console
 from cell.assembly.failures import Reported, reported_errors
+from cell.assembly.logfile import LogFile
 from cell.assembly.process import raise_descriptor_limit, relax_garbage_collector, stop_signals
 from cell.assembly.telemetry import open_telemetry
 from cell.development import APP_STACK, BUSYBOX_IMAGE, BUSYBOX_STACK
@@ -35,7 +36,7 @@ from cell.development.leftovers import remove_unclaimed
 from cell.development.logboard import LogBoard
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_slots
 from cell.development.stack import StackError, ensure_stack
-from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
+from cell.development.statefolder import KEYS_NAME, LOG_NAME, held
 from cell.errors import CommandError
 from cell.page.api import Page
 from cell.page.control import ControlSource
@@ -50,6 +51,9 @@ LOOPBACK = "127.0.0.1"
 ADMIN_PORT, NETWORK_PORT = 1800, 1801
 PAGE_PORT = 8086
 LOGS_PORT = 8087
+
+LOG_BYTES = 16 << 20
+"""Size at which the component log is rotated."""
 
 POLLING_INTERVAL = "10s"
 """Interval of a development cell: residual records go sooner than with the 30 s of a deployment."""
@@ -87,7 +91,7 @@ def serve(settings: Settings) -> int:
         with reported_errors(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
             base = load(settings.config) if settings.config else RepConfig()
             stack.enter_context(held(settings.state_dir, "cell dev"))
-            _install_log(settings.state_dir / LOG_NAME, base.redact_patterns)
+            _install_log(settings.state_dir / LOG_NAME, base.log_level, base.redact_patterns)
             raise_descriptor_limit()
             slots = stack.enter_context(take_slots(settings.cells))
             identities = development_identities(settings.state_dir / KEYS_NAME) if settings.tls else {}
@@ -100,14 +104,14 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _install_log(path: Path, redact_patterns: Sequence[str]) -> None:
+def _install_log(path: Path, level: str, redact_patterns: Sequence[str]) -> None:
     """Write the component log to a private file, with secrets redacted. Raises OSError, ValueError."""
     try:
         redact = Redaction(redact_patterns)
     except re.error as error:
         raise ValueError(f"redact_patterns: {error}") from error
-    with open_private(path, "a") as log:
-        lagerlog.install(log, source="cell", time_format="rfc3339", redact=redact)
+    log = LogFile(path, most_bytes=LOG_BYTES)
+    lagerlog.install(log, source="cell", level=level, time_format="rfc3339", redact=redact)
 
 
 def _prepare(settings: Settings, docker_host: str, resources: ExitStack) -> Prepared:

@@ -346,7 +346,7 @@ class DockerEngine:
         except EngineError as error:
             logger.warning(
                 "failed-to-remove-half-made-container",
-                extra={"data": {"container-guid": guid, "error": str(error)}},
+                extra={"data": {"guid": guid, "error": str(error)}},
             )
 
     def _known(self, guid: str, state: dict[str, Any]) -> EngineContainer:

@@ -51,7 +51,7 @@ class Handles:
             try:
                 handle.killed_for_memory = cgroup.oom_kills(handle.oom_counter.read_text()) > 0
             except OSError as error:
-                data = {"container-guid": container.guid, "error": str(error)}
+                data = {"guid": container.guid, "error": str(error)}
                 logger.info("oom-counter-unreadable", extra={"data": data})
         return handle.killed_for_memory
 

@@ -84,6 +84,10 @@ class OwnKeys:
     """Most nested directories of an unpacked download."""
     container_max_cpu_percent: Int64 = 0
     """Hard CPU limit of CPU weight 100, in percent of one core; 0: none."""
+    log_format: str = "auto"
+    """Form of the cell's own log: `json`, `text` for people, or `auto`, which is `text` on a terminal."""
+    log_file: str = ""
+    """File of the cell's own log, instead of standard output. If it is moved away, a new one is made."""
     log_sinks: tuple[str, ...] = ()
     """Targets of app logs next to loggregator: `stdout`, `journald`, `syslog+tcp://host:601`, `file:/path`
     and others, see `docs/logs-and-metrics.md`. Empty without loggregator: standard error."""

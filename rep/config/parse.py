@@ -34,6 +34,7 @@ OBSOLETE = re.compile(
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "error", "fatal"),
+    "log_format": ("auto", "json", "text"),
     "time_format": ("unix-epoch", "rfc3339"),
     "layering_mode": ("single-layer", "two-layer"),
     "on_stop": tuple(each.value for each in Ending),

@@ -19,6 +19,7 @@ from itertools import islice
 from bbs.backoff import Backoff
 from bbs.models.errors import BBSError
 from common.failpoints import failpoint
+from common.logsubject import about
 from common.metrics.instruments import Instruments
 from common.tasks import running
 from rep import families
@@ -190,7 +191,8 @@ class Courier:
         """One attempt; the caller has put the guid in flight."""
         try:
             entry = self._ledger.entries[guid]
-            await self._judge(entry, self._attempts[guid])
+            with about(guid):
+                await self._judge(entry, self._attempts[guid])
         finally:
             self._in_flight.pop(guid).set()
             self._wake.set()
@@ -264,6 +266,6 @@ def _log_answer(entry: Entry, error: BBSError, meaning: Verdict) -> None:
 def _about(entry: Entry, error: Exception) -> dict[str, str]:
     return {
         "command": type(entry.report).__name__,
-        "container-guid": entry.guid,
+        "guid": entry.guid,
         "error": str(error),
     }

@@ -44,7 +44,7 @@ class Ledger:
             try:
                 entry = decode(row.value)
             except InvalidDocument as error:
-                data = {"container-guid": row.guid, "error": str(error)}
+                data = {"guid": row.guid, "error": str(error)}
                 logger.error("outcomes.unreadable", extra={"data": data})
                 self._unreadable.append(row.guid)
                 continue
@@ -85,7 +85,7 @@ class Ledger:
         value = encode(entry)
         if guid not in self._entries:
             if len(self._entries) >= self._max_entries or self.bytes + len(value) > self._max_bytes:
-                data = {"container-guid": guid, "entries": len(self._entries), "bytes": self.bytes}
+                data = {"guid": guid, "entries": len(self._entries), "bytes": self.bytes}
                 logger.error("outcomes.ledger-full", extra={"data": data})
                 return False
             self._entries[guid] = entry
@@ -94,7 +94,7 @@ class Ledger:
         try:
             await self._journal.write(Put(OutcomeRow(guid=guid, value=value)))
         except JournalError as error:
-            data = {"container-guid": guid, "error": str(error)}
+            data = {"guid": guid, "error": str(error)}
             logger.error("outcomes.not-stored", extra={"data": data})
             return False
         self._unstored.discard(guid)

@@ -128,14 +128,14 @@ class Processor:
         try:
             return await fetch_result(self._executor, container.guid, path)
         except (ResultTooLarge, ExecutorError) as error:
-            data = {"container-guid": container.guid, "error": str(error), "path": path}
+            data = {"guid": container.guid, "error": str(error), "path": path}
             # A cancelled task seldom has a result, and the result is not needed.
             level = logging.DEBUG if container.run_result.stopped else logging.ERROR
             logger.log(level, "failed-fetching-task-result", extra={"data": data})
             return None
         except Exception as error:
             # Any failure to read an app's file: the task ends, and its container is deleted.
-            data = {"container-guid": container.guid, "error": str(error), "path": path}
+            data = {"guid": container.guid, "error": str(error), "path": path}
             logger.exception("failed-fetching-task-result", extra={"data": data})
             return None
 
@@ -202,7 +202,7 @@ class Processor:
                 self._replacement_logged.discard(guid)
                 self._removals.notify()
             case do.Report(message, guid, detail):
-                logger.error(message, extra={"data": {"container-guid": guid, "error": detail}})
+                logger.error(message, extra={"data": {"guid": guid, "error": detail}})
         return Outcome.DONE
 
     async def _do_for_task(self, command: do.TaskCommand, trace_id: str) -> Outcome:
@@ -244,7 +244,7 @@ class Processor:
         try:
             await self._executor.run(replace(request, run_info=credited), trace_id=trace_id)
         except ExecutorError as error:
-            data = {"container-guid": request.guid, "error": str(error)}
+            data = {"guid": request.guid, "error": str(error)}
             logger.error("failed-running-container", extra={"data": data})
             return Outcome.RUN_REFUSED
         return Outcome.DONE
@@ -264,7 +264,7 @@ def _about(command: Command) -> dict[str, str]:
             pass
         case _:
             guid = subject.instance.guid
-    return {"command": type(subject).__name__, "container-guid": guid}
+    return {"command": type(subject).__name__, "guid": guid}
 
 
 def _log_failure(message: str, command: Command, error: Exception, **data: str) -> None:

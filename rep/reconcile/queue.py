@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
+from common.logsubject import about
 from rep.background import Background
 from rep.reconcile.batch import Operation
 
@@ -79,11 +80,12 @@ class OperationQueue:
     async def _drain(self, first: Operation) -> None:
         operation: Operation | None = first
         while operation is not None:
-            try:
-                await self._execute(operation)
-            except Exception:
-                # a failure for one guid must not end the others; the next bulk pass processes it again
-                logger.exception("operation-failed", extra={"data": {"guid": operation.guid}})
+            with about(operation.guid):
+                try:
+                    await self._execute(operation)
+                except Exception:
+                    # a failure for one guid must not end the others; the next bulk pass processes it again
+                    logger.exception("operation-failed")
             operation = self._slots.finished(operation.guid)
         if self._slots.idle:
             self._idle.set()

@@ -12,31 +12,53 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from cell.assembly import lagerlog
-from rep.debug import LEVELS, debug_application
+from common.loglevels import LEVELS, OWN_PACKAGES, current_level, set_level
+from rep.debug import debug_application
 from rep.redaction import REDACTED, Redaction
+from tests.support.loglevels import kept_levels
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    with kept_levels():
+        yield
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("level", LEVELS)
 async def test_the_level_is_changed_and_told(method: str, level: str) -> None:
-    root = logging.Logger("root", logging.INFO)
-    async with TestClient(TestServer(debug_application(root))) as client:
+    """For the packages of the cell; libraries stay as quiet as they are."""
+    set_level("info")
+    async with TestClient(TestServer(debug_application())) as client:
         async with client.request(method, "/log-level", data=level.encode()) as answer:
             assert (answer.status, await answer.text()) == (200, "")
-        assert root.level == lagerlog.LEVELS[level]
         async with client.get("/log-level") as answer:
             assert await answer.text() == f"{level}\n"
+    for package in OWN_PACKAGES:
+        assert logging.getLogger(f"{package}.module").getEffectiveLevel() == LEVELS[level]
+    assert logging.getLogger("docker.api").getEffectiveLevel() >= logging.WARNING
+
+
+async def test_a_change_of_the_level_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    set_level("error")
+    async with TestClient(TestServer(debug_application())) as client, client.put("/log-level", data=b"debug"):
+        pass
+    assert [record.__dict__["data"] for record in caplog.records if record.name == "rep.debug"] == [
+        {"level": "debug", "before": "error"}
+    ]
 
 
 @pytest.mark.parametrize("body", [b"", b"loud", b"\xff\xfe", b"x" * 100_000])
 async def test_what_is_no_level_changes_nothing(body: bytes) -> None:
-    root = logging.Logger("root", logging.INFO)
-    async with TestClient(TestServer(debug_application(root))) as client:
-        async with client.post("/log-level", data=body) as answer:
-            assert answer.status in (400, 413)
-        assert root.level == logging.INFO
+    set_level("info")
+    async with (
+        TestClient(TestServer(debug_application())) as client,
+        client.post("/log-level", data=body) as answer,
+    ):
+        assert answer.status in (400, 413)
+    assert current_level() == "info"
 
 
 @pytest.mark.parametrize(

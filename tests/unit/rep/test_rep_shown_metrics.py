@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -12,11 +11,17 @@ import pytest
 from bbs.client.api import BBSClient
 from bbs.models.errors import BBSError, ErrorType
 from common.metrics.instruments import Instruments
-from executor.model import Container
 from rep.agent import RepAgent
 from tests.support.journals import FailingJournal, Rows
 from tests.support.rep_agents import Running
-from tests.support.rep_doubles import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS, agent_config
+from tests.support.rep_doubles import (
+    FakeExecutor,
+    FakeLocket,
+    RecordedMetrics,
+    ScriptedBBS,
+    agent_config,
+    lrp_container,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -101,7 +106,7 @@ async def test_a_pass_that_failed(running: Watched) -> None:
     assert "diego_cell_bulk_pass_last_success_timestamp_seconds" not in shown
 
 
-async def test_an_evacuation(running: Watched, lrp_container: Callable[..., Container]) -> None:
+async def test_an_evacuation(running: Watched) -> None:
     running.executor.put(lrp_container())
     running.executor.gates["delete"] = asyncio.Event()  # the evacuation waits for it
     async with running.running():

@@ -16,6 +16,7 @@ from cell.assembly import lagerlog
 from cell.assembly.reload import LIVE, Reloader, changed_keys
 from common.tasks import running
 from rep.config import RepConfig, load, validate
+from tests.support.loglevels import kept_levels
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.unit
@@ -160,11 +161,8 @@ def test_a_changed_key_of_an_object_is_named() -> None:
 
 @pytest.fixture
 def levels() -> Iterator[None]:
-    names = ("", *lagerlog.OWN_PACKAGES)
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
+    with kept_levels():
+        yield
 
 
 @pytest.mark.usefixtures("levels")

@@ -391,4 +391,4 @@ async def test_a_deletion_that_fails_is_logged_with_its_container(
     assert GUID in world.executor.store
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     data = vars(record)["data"]
-    assert (data["container-guid"], data["error"]) == (GUID, "device busy")
+    assert (data["guid"], data["error"]) == (GUID, "device busy")
