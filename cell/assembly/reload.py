@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
@@ -30,7 +30,12 @@ CONCURRENCY: Final = frozenset(
     )
 )
 """Keys that limit concurrent work."""
-LIVE: Final = COMPONENT_LOG | CONCURRENCY
+SINKS: Final = frozenset(("log_sinks",))
+"""Keys of the destinations of app logs."""
+LIVE: Final = COMPONENT_LOG | CONCURRENCY | SINKS
+
+LOGGREGATOR: Final = "loggregator."
+"""Beginning of the keys of loggregator."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +46,21 @@ def changed_keys(before: RepConfig, after: RepConfig) -> list[str]:
     return [key for key, value, _ in after.effective() if values[key] != value]
 
 
+def why_later(keys: Collection[str]) -> str:
+    """Why a change of these keys needs a restart; empty without keys. Pure."""
+    if not keys:
+        return ""
+    if all(key.startswith(LOGGREGATOR) for key in keys):
+        return "the connection to loggregator carries the metrics of the cell and of all apps, too"
+    return "they are used at the start only"
+
+
 class Reloader:
     """Reloads when ``asked`` is set.
 
     load: reads and checks the file again; raises one of ``USER_ERRORS``. apply: uses the values of some
-    changed keys, all of them in ``LIVE``. check_certificates: looks for renewed files at once.
+    changed keys, all of them in ``LIVE``, or raises one of ``USER_ERRORS`` and changes nothing.
+    check_certificates: looks for renewed files at once.
     announced: a context around each reload.
     """
 
@@ -53,7 +68,7 @@ class Reloader:
         self,
         config: RepConfig,
         load: Callable[[], RepConfig],
-        apply: Callable[[RepConfig, Collection[str]], object],
+        apply: Callable[[RepConfig, Collection[str]], Awaitable[None]],
         check_certificates: Callable[[], object],
         *,
         asked: asyncio.Event,
@@ -83,15 +98,17 @@ class Reloader:
         self._check_certificates()
         try:
             found = await asyncio.to_thread(self._load)
+            changed = changed_keys(self._config, found)
+            live = [key for key in changed if key in LIVE]
+            later = [key for key in changed if key not in LIVE]
+            config = replace(self._config, **{key: getattr(found, key) for key in live})
+            await self._apply(config, live)
         except USER_ERRORS as error:
             logger.error("reload-refused", extra={"data": {"error": str(error)}})
             return
-        changed = changed_keys(self._config, found)
-        live = [key for key in changed if key in LIVE]
-        later = [key for key in changed if key not in LIVE]
-        self._config = replace(self._config, **{key: getattr(found, key) for key in live})
-        self._apply(self._config, live)
+        self._config = config
         for warning in found.warnings:
             logger.warning("configuration-warning", extra={"data": {"warning": warning}})
         level = logging.WARNING if later else logging.INFO
-        logger.log(level, "reloaded", extra={"data": {"in-use": live, "need-a-restart": later}})
+        data = {"in-use": live, "need-a-restart": later, "why": why_later(later)}
+        logger.log(level, "reloaded", extra={"data": data})

@@ -18,9 +18,9 @@ from cell.assembly.keptlisteners import KeptListeners
 from cell.assembly.logfile import LogFile
 from cell.assembly.logwriter import LogWriter
 from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_garbage_collector
-from cell.assembly.reload import CONCURRENCY, Reloader
+from cell.assembly.reload import CONCURRENCY, SINKS, Reloader
 from cell.assembly.supervision import Supervision
-from cell.assembly.telemetry import open_telemetry
+from cell.assembly.telemetry import Telemetry, open_telemetry
 from common.liveness import Liveness
 from common.notify import Notifier, stored_descriptors
 from common.tasks import running
@@ -114,7 +114,7 @@ async def _run(
         reloader = Reloader(
             config,
             load,
-            partial(_apply, cell, log),
+            partial(_apply, cell, telemetry, log),
             partial(_check_certificates, cell),
             asked=reloads,
             announced=supervision.reloading,
@@ -126,8 +126,19 @@ async def _run(
             await run_until_signalled(cell.agent, on_end)
 
 
-def _apply(cell: ComposedCell, log: LogWriter, config: RepConfig, keys: Collection[str]) -> None:
-    """Use the values of some changed keys from now on; the log also takes its level back."""
+async def _apply(
+    cell: ComposedCell,
+    telemetry: Telemetry,
+    log: LogWriter,
+    config: RepConfig,
+    keys: Collection[str],
+) -> None:
+    """Use the values of some changed keys from now on; the log also takes its level back.
+
+    Raises TelemetryError, and then changes nothing.
+    """
+    if SINKS.intersection(keys):  # first: only this can fail
+        await telemetry.change_sinks(config)
     lagerlog.configure(log, **_log_settings(config))
     if CONCURRENCY.intersection(keys):
         cell.executor.resize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from common.metrics.instruments import Instruments
 from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.logs.shipper import LineShipper
-from executor.logs.sinks import FanOut
+from executor.logs.sinkset import SinkSet
 from executor.logs.targets import open_target
 from executor.telemetry.api import Labels, MetricsEmitter, NoEmitter
 from executor.telemetry.meter import Meter
@@ -47,11 +47,13 @@ class TelemetryError(Exception):
 class Telemetry:
     """The cell's outputs.
 
-    emitter: receives the apps' metrics. meter: of the cell. report: shows the states of the sinks. traces: of
-    the containers, if the environment asks for them.
+    sink: receives the apps' lines. change_sinks: sends them to the targets of other settings from now on;
+    raises TelemetryError and then changes nothing. emitter: receives the apps' metrics. meter: of the cell.
+    report: shows the states of the sinks. traces: of the containers, if the environment asks for them.
     """
 
     sink: LogSink
+    change_sinks: Callable[[RepConfig], Awaitable[None]]
     emitter: MetricsEmitter
     meter: Meter
     report: Report
@@ -65,33 +67,32 @@ async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[T
     Raises TelemetryError.
     """
     keys = config.loggregator
-    texts = config.log_sinks or (() if others or keys.enabled else (DEFAULT_SINK,))
-    shippers = [_line_shipper(text, config.cell_id) for text in texts]
     loggregator = Loggregator(_agent(keys)) if keys.enabled else None
+    others = (*others, loggregator) if loggregator else others
+    sinks = SinkSet(partial(_line_shipper, cell_id=config.cell_id), others)
     async with AsyncExitStack() as stack:
-        for shipper in shippers:
-            await stack.enter_async_context(shipper.running())
+        await stack.enter_async_context(sinks.running(_targets(config, others)))
         if loggregator is not None:
             await stack.enter_async_context(loggregator.running())
         traces = await stack.enter_async_context(opened_traces(config, os.environ))
         emitter: MetricsEmitter = loggregator or NoEmitter()
-        sinks: list[LineShipper | Loggregator] = [*shippers, *([loggregator] if loggregator else [])]
         yield Telemetry(
-            sink=_joined([*sinks, *others]),
+            sink=sinks,
+            change_sinks=lambda changed: sinks.change(_targets(changed, others)),
             emitter=emitter,
             meter=Meter(emitter, _labels(keys), instruments=Instruments(ALL), shown=ALL),
-            report=partial(_report, sinks),
+            report=partial(_report, [sinks, *([loggregator] if loggregator else [])]),
             traces=traces,
         )
 
 
-def _report(sinks: Sequence[LineShipper | Loggregator], instruments: Instruments) -> None:
+def _targets(config: RepConfig, others: Sequence[LogSink]) -> Sequence[str]:
+    return config.log_sinks or (() if others else (DEFAULT_SINK,))
+
+
+def _report(sinks: Sequence[SinkSet | Loggregator], instruments: Instruments) -> None:
     for sink in sinks:
         sink.report(instruments)
-
-
-def _joined(sinks: Sequence[LogSink]) -> LogSink:
-    return sinks[0] if len(sinks) == 1 else FanOut(sinks)
 
 
 def _line_shipper(text: str, cell_id: str) -> LineShipper:

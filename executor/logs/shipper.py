@@ -110,6 +110,8 @@ class Shipper(Generic[T]):
         self._ending = asyncio.Event()
         self._pause_s = 0.0
         self._delivered = 0
+        self.keeps_rest = True
+        """Whether lines of durable processes stay in their spools if they are not delivered in the end."""
 
     @property
     def dropped(self) -> int:
@@ -172,8 +174,13 @@ class Shipper(Generic[T]):
         except asyncio.CancelledError:
             self._give_up("it takes too long")
         finally:
+            self._pause_s = 0.0
             self._report_drops()
             await self._destination.close()
+
+    async def close_unused(self) -> None:
+        """Close the destination of a shipper that does not run."""
+        await self._destination.close()
 
     async def _something_to_send(self) -> bool:
         """Wait for a batch. False in the end, when everything is sent."""
@@ -262,13 +269,14 @@ class Shipper(Generic[T]):
             logger.warning("log-sink.dropped", extra={"data": data})
 
     def _give_up(self, error: str) -> None:
-        """Drop what is not sent. Lines of durable processes stay in their spools."""
+        """Drop what is not sent and not kept."""
         kept = 0
         for entry in self._batch + self._buffer.take(len(self._buffer)):
-            if entry.delivery is None:
-                self._buffer.drop(entry)
-            else:
+            if entry.delivery is not None and self.keeps_rest:
                 kept += entry.lines
+            else:
+                self._buffer.drop(entry)
+        self._batch.clear()
         data = {"sink": self.name, "error": error, "kept": kept}
         logger.warning("log-sink.gave-up", extra={"data": data})
 
@@ -301,11 +309,16 @@ class LineShipper(Shipper[bytes]):
         self._recover = recover
         self._written: Mapping[str, int] = {}
 
+    async def recover(self) -> None:
+        """Ask what the destination has, before any line is emitted. :meth:`running` does so, unless done."""
+        recover, self._recover = self._recover, None
+        if recover is not None:
+            self._written = await recover()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """See :meth:`Shipper.running`."""
-        if self._recover is not None:
-            self._written = await self._recover()
+        await self.recover()
         async with super().running():
             yield
 

@@ -103,6 +103,10 @@ class FanOut:
     """Forwards every line to several sinks."""
 
     def __init__(self, sinks: Sequence[LogSink]) -> None:
+        self.forward_to(sinks)
+
+    def forward_to(self, sinks: Sequence[LogSink]) -> None:
+        """Forward to these sinks from now on."""
         self._emits = [in_bulk(sink) for sink in sinks]
 
     def emit(self, line: LogLine) -> None:

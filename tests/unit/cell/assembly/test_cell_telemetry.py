@@ -42,6 +42,24 @@ async def test_lines_go_to_every_place_and_metrics_can_be_looked_at(tmp_path: Pa
     assert telemetry.meter.snapshot().counters == {"C": 1}
 
 
+async def test_other_settings_send_lines_elsewhere(tmp_path: Path, capfdbinary: Any) -> None:
+    def config(*names: str) -> RepConfig:
+        return RepConfig(log_sinks=tuple(f"file:{tmp_path}/{name}" for name in names))
+
+    async with open_telemetry(config("a")) as telemetry:
+        telemetry.sink.emit(LINE)
+        await telemetry.change_sinks(config("a", "b"))
+        telemetry.sink.emit(LINE)
+        await telemetry.change_sinks(config())
+        telemetry.sink.emit(LINE)
+        missing = RepConfig(log_sinks=(f"syslog+tls://logs?ca={tmp_path}/none",))
+        with pytest.raises(TelemetryError, match="No such file"):
+            await telemetry.change_sinks(missing)
+        telemetry.sink.emit(LINE)
+    assert [len(messages(tmp_path / name)) for name in "ab"] == [2, 1]
+    assert len(capfdbinary.readouterr().err.splitlines()) == 2
+
+
 async def test_with_nothing_configured_lines_go_to_stderr(capfdbinary: Any) -> None:
     async with open_telemetry(RepConfig()) as telemetry:
         telemetry.sink.emit(LINE)

@@ -14,6 +14,7 @@ import pytest
 
 from cell.assembly import lagerlog
 from cell.assembly.reload import LIVE, Reloader, changed_keys
+from cell.assembly.telemetry import TelemetryError
 from common.tasks import running
 from rep.config import RepConfig, load, validate
 from tests.support.loglevels import kept_levels
@@ -41,10 +42,15 @@ class Reloaded:
         self.reloader = Reloader(
             self.read(),
             self.read,
-            lambda config, keys: self.applied.append((config, keys)),
+            self.apply,
             self.check,
             asked=self.asked,
         )
+
+    async def apply(self, config: RepConfig, keys: Collection[str]) -> None:
+        if "file:/refused" in config.log_sinks:
+            raise TelemetryError("log_sinks: no such place")
+        self.applied.append((config, keys))
 
     def write(self, **keys: object) -> None:
         self.path.write_text(json.dumps({**KEYS, **keys}))
@@ -83,10 +89,18 @@ async def test_some_keys_take_effect_and_the_others_are_named(
     assert (config.log_level, config.create_work_pool_size, config.network_mtu) == ("debug", 5, 0)
     assert sorted(keys) == ["create_work_pool_size", "log_level"]
     assert logged() == [
-        ("reloaded", {"in-use": ["log_level", "create_work_pool_size"], "need-a-restart": ["network_mtu"]})
+        (
+            "reloaded",
+            {
+                "in-use": ["log_level", "create_work_pool_size"],
+                "need-a-restart": ["network_mtu"],
+                "why": "they are used at the start only",
+            },
+        )
     ]
     await file.reloader.reload()
-    assert logged()[1] == ("reloaded", {"in-use": [], "need-a-restart": ["network_mtu"]})
+    again = {"in-use": [], "need-a-restart": ["network_mtu"], "why": "they are used at the start only"}
+    assert logged()[1] == ("reloaded", again)
     assert file.checks == 2
 
 
@@ -117,6 +131,29 @@ async def test_a_file_that_cannot_be_used_changes_nothing(
     assert [list(keys) for _, keys in file.applied] == [["log_level"]]
 
 
+async def test_settings_that_cannot_be_used_change_nothing(
+    file: Reloaded, logged: Callable[[], list[tuple[str, object]]]
+) -> None:
+    file.write(log_sinks=["file:/refused"], log_level="debug")
+    await file.reloader.reload()
+    assert logged() == [("reload-refused", {"error": "log_sinks: no such place"})]
+    file.write(log_sinks=["file:/a"], log_level="debug")
+    await file.reloader.reload()
+    ((config, keys),) = file.applied
+    assert config.log_sinks == ("file:/a",)
+    assert sorted(keys) == ["log_level", "log_sinks"]
+
+
+async def test_a_change_of_loggregator_needs_a_restart_and_the_log_says_why(
+    file: Reloaded, logged: Callable[[], list[tuple[str, object]]]
+) -> None:
+    file.write(loggregator={"loggregator_api_port": 1})
+    await file.reloader.reload()
+    why = "the connection to loggregator carries the metrics of the cell and of all apps, too"
+    keys = ["loggregator.loggregator_api_port"]
+    assert logged() == [("reloaded", {"in-use": [], "need-a-restart": keys, "why": why})]
+
+
 async def test_every_request_reloads(file: Reloaded) -> None:
     async with running(file.reloader.run(), "reloader"):
         for count in (1, 2):
@@ -136,7 +173,7 @@ async def test_a_reload_is_announced_whether_or_not_the_file_can_be_used(file: R
     reloader = Reloader(
         file.read(),
         file.read,
-        lambda config, keys: file.applied.append((config, keys)),
+        file.apply,
         file.check,
         asked=file.asked,
         announced=announced,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from executor.logs.leftovers import LeftoverOutput
 from executor.logs.loggregator_envelopes import envelope
 from executor.logs.shipper import LineShipper, each_alone
 from executor.logs.sinks import FanOut
+from executor.logs.sinkset import SinkSet
 from executor.logs.streamer import LogStreamer
 from executor.logs.syslog import SyslogMessages
 from executor.logs.targets import open_target
 from executor.model import LogConfig
 from tests.support.waiting import until
+from tests.unit.executor.logs.conftest import ScriptedDestination
 
 pytestmark = pytest.mark.unit
 
@@ -169,6 +172,35 @@ async def test_each_sink_goes_on_where_it_was(app: App, destination: Any) -> Non
     assert destination.payloads == [b"one", b"two", b"three"]
     assert messages(app.folder / "ahead.log") == ["three"]
     assert app.files == []
+
+
+async def test_a_kill_while_sinks_change_loses_no_line(app: App) -> None:
+    """The removed sink does not deliver, and the added one has begun to get lines."""
+    destinations: dict[str, ScriptedDestination] = {}
+
+    def opened(target: str) -> LineShipper:
+        destinations[target] = ScriptedDestination()
+        return LineShipper(target, PAYLOADS, destinations[target], close_limit_s=0.1)
+
+    async with (sinks := SinkSet(opened)).running(["removed"]):
+        app.begin(sinks)
+        destinations["removed"].gate.clear()
+        await app.write(b"one\n")
+        await destinations["removed"].entered.wait()
+        changing = asyncio.create_task(sinks.change(["added"]))
+        await until(lambda: "added" in destinations)
+        await app.write(b"two\n")
+        await asyncio.sleep(0)
+        shutil.copytree(app.folder / "spool", app.folder / "killed")
+        app.leave()
+        await changing
+    shutil.rmtree(app.folder / "spool")
+    (app.folder / "killed").rename(app.folder / "spool")
+    async with (sinks := SinkSet(opened)).running(["added"]):
+        app.begin(sinks)
+        await app.write(b"three\n")
+        await app.end()
+    assert destinations["added"].payloads == [b"one", b"two", b"three"]
 
 
 async def test_lines_that_a_sink_drops_are_not_sent_again(app: App, destination: Any) -> None:
