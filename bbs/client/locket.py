@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -87,9 +86,7 @@ class LocketClient:
         self._channel = self._dial(self._credentials)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close(None)

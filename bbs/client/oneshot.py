@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 from bbs.client.api import BBSClient
@@ -40,9 +39,7 @@ class OneShotTransport(Transport):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Nothing to close."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:

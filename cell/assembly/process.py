@@ -9,7 +9,6 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 EXIT_STATUS: Final = 1
@@ -73,9 +72,7 @@ class ExitDeadline:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()

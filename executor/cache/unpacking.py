@@ -13,7 +13,6 @@ import posixpath
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TypeVar
 
 from executor.cache.api import ArchiveError
@@ -68,9 +67,7 @@ class Unpacking:
     def __enter__(self) -> Unpacking:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._leave_parent()
         os.close(self._target)
 

@@ -19,7 +19,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from executor.errors import ContainerGone
 from executor.openat2 import Resolve, openat2
@@ -53,9 +52,7 @@ class Rootfs:
     def __enter__(self) -> Rootfs:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._root)
 
     @property

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from common.batches import BatchThread
@@ -96,9 +95,7 @@ class SQLiteJournal:
         self._writes.start(partial(self._serve, asyncio.get_running_loop()))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Finish the queued writes and close. New writes are refused at once."""
         await self._writes.close(self._stall_s)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from types import TracebackType
 
 from executor.places import Share
 from executor.steps.base import Step
@@ -62,12 +61,7 @@ class Turns:
             self._places.release()
             raise
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._places.release()
 
     async def _wait_for_rate(self) -> None:

@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from bbs.embedded.events.hub import Notice
@@ -80,9 +79,7 @@ class Store:
         self._jobs.start(partial(self._serve, connection, loop))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Finish queued work, then close, even if cancelled meanwhile. New work is refused at once."""
         await self._jobs.close()
 

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
 from bbs.embedded.store.database import StoreError
@@ -36,9 +35,7 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, "bbs-reader")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.submit(self._close)
