@@ -3,10 +3,12 @@
   BBS API       protobuf over HTTP     REST API      LRPs, Tasks, cells as JSON
   Locket        gRPC                   file server   /v1/static/, uploads
   loggregator   app logs from cells    app logs      the last lines of every app, and new lines
+                                       page          cells, apps, Tasks and logs in a browser
 
 With --ca-cert, --cert and --key the left ones use mutual TLS and may listen beyond loopback. The certificate
 must name the hosts by which cells and clients call them, and `metron`. The right ones have no TLS: with them,
-everyone who reaches a listener can run containers, so they listen on loopback without --trusted-network.
+everyone who reaches a listener can run containers or read logs, so they listen on loopback without
+--trusted-network.
 
 The state folder contains the database and the file server's files. The component log goes to standard output
 as JSON lines. Exit status: 0 after SIGTERM, SIGINT or SIGHUP.
@@ -40,6 +42,7 @@ LISTENERS = {
     "api": ("127.0.0.1:8888", "of the REST API"),
     "file-server": ("127.0.0.1:8080", "of the file server"),
     "logs": ("127.0.0.1:8087", "of the app logs"),
+    "page": ("127.0.0.1:8086", "of the page for a browser"),
 }
 """Listener -> default address and what it is for."""
 

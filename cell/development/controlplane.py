@@ -21,8 +21,11 @@ from cell.development.endpoints import published
 from cell.development.leftovers import remove_unclaimed
 from cell.development.logboard import LogBoard
 from cell.development.logingress import ingress
+from cell.development.pages import control_page
 from cell.development.statefolder import held
 from cell.errors import CommandError
+from cell.story.tails import Tails
+from executor.logs.sinks import FanOut
 
 UPLOAD_POLLING_INTERVAL_S = 0.1
 """Interval of polls for an uploaded droplet; this process answers them."""
@@ -40,6 +43,7 @@ class Listeners:
     api: Address
     file_server: Address
     logs: Address
+    page: Address
     loggregator: Address | None
 
 
@@ -69,14 +73,15 @@ def check(settings: Settings) -> None:
         _on_loopback([where.bbs, where.locket, where.auctioneer], "give --ca-cert, --cert and --key")
     if not settings.trusted_network:
         _on_loopback([where.api, where.file_server, where.logs], "or give --trusted-network")
+        _on_loopback([where.page], "or give --trusted-network", can="read logs")
 
 
-def _on_loopback(addresses: Sequence[Address], otherwise: str) -> None:
+def _on_loopback(addresses: Sequence[Address], otherwise: str, *, can: str = "run containers") -> None:
     for address in addresses:
         if not address.is_loopback:
             raise CommandError(
-                f"without TLS, clients of the listener at {address} can run containers: use a loopback"
-                f" address, {otherwise}"
+                f"without TLS, clients of the listener at {address} can {can}: use a loopback address,"
+                f" {otherwise}"
             )
 
 
@@ -125,7 +130,7 @@ async def running_plane(settings: Settings) -> AsyncIterator[dict[str, object]]:
     Raises ListenError, StoreError, TLSConfigurationError.
     """
     where, identity = settings.listeners, settings.identity
-    board = LogBoard()
+    board, tails = LogBoard(), Tails()
     plane = ControlPlane(
         PlaneConfig(
             state_dir=settings.state_dir,
@@ -147,9 +152,14 @@ async def running_plane(settings: Settings) -> AsyncIterator[dict[str, object]]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(plane)
         logs = await stack.enter_async_context(board.serving(where.logs, settings.allowed_hosts))
+        page, _ = await stack.enter_async_context(
+            control_page(plane.bbs, where.page, settings.allowed_hosts, tails)
+        )
         loggregator = None
         if where.loggregator is not None and identity is not None:
-            loggregator = await stack.enter_async_context(ingress(where.loggregator, identity, board))
+            loggregator = await stack.enter_async_context(
+                ingress(where.loggregator, identity, FanOut([board, tails]))
+            )
         await remove_unclaimed(plane, settings.state_dir / "static")
         addresses = plane.addresses
         endpoints: dict[str, object] = {
@@ -159,6 +169,7 @@ async def running_plane(settings: Settings) -> AsyncIterator[dict[str, object]]:
             "receptor": addresses.receptor.url(),
             "file_server": addresses.fileserver.url(),
             "logs": logs,
+            "page": page,
         }
         if loggregator is not None:
             endpoints["loggregator"] = str(loggregator)

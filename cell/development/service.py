@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aiohttp import web
-
 from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
-from bbs.serving.access import AccessRule
-from bbs.serving.address import Address, listening
-from bbs.serving.listener import serving
+from bbs.serving.address import Address
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_cell
 from cell.assembly.console import Console
@@ -34,11 +29,11 @@ from cell.development.freeport import free_port
 from cell.development.images import engine_client, ensure_image, mounted_paths
 from cell.development.leftovers import remove_unclaimed
 from cell.development.logboard import LogBoard
+from cell.development.pages import control_page
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_slots
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held
 from cell.errors import CommandError
-from cell.page.api import Page
 from cell.page.control import ControlSource
 from common.gotext import parse_duration
 from executor.logs.api import LogSink
@@ -239,7 +234,7 @@ async def _run(
         console.running(),
         plane,
         board.serving(logs_at, settings.allowed_hosts) as logs_url,
-        _page(plane, page_at, settings.allowed_hosts) as (page_url, shown),
+        control_page(plane.bbs, page_at, settings.allowed_hosts) as (page_url, shown),
     ):
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
@@ -257,21 +252,6 @@ async def _run(
             )
             await stop.wait()
             announcing.cancel()
-
-
-@asynccontextmanager
-async def _page(
-    plane: ControlPlane, address: Address, hosts: Sequence[str]
-) -> AsyncIterator[tuple[str, ControlSource]]:
-    """Serve the page; yields its URL, and what it shows. hosts: accepted names. Raises ListenError."""
-    shown = ControlSource(plane.bbs, socket.gethostname())
-    application = web.Application()
-    with listening(address, "the page") as bound:
-        async with (
-            Page(shown).mounted(application),
-            serving(application, bound, cancel_on_disconnect=True, access=AccessRule(hosts=hosts)),
-        ):
-            yield Address(address.host, bound.getsockname()[1]).url() + "/", shown
 
 
 async def _cell(

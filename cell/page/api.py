@@ -204,10 +204,15 @@ class Page:
 
 
 async def _container_events(sources: Sources | None) -> Events:
-    """``news`` of a container; ``beat`` in silence. ``unknown`` is the only event without a container."""
+    """``news`` of a container; ``beat`` in silence. ``remark`` says what is missing.
+
+    ``unknown`` is the only event without a container.
+    """
     if sources is None:
         yield "unknown", encoded({"why": NO_CONTAINER})
         return
+    if sources.remark:
+        yield "remark", encoded({"text": sources.remark})
     follower = Follower(sources)
     silent_s = 0.0
     while True:

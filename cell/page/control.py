@@ -32,11 +32,13 @@ from bbs.models.events import (
     TaskCreatedEvent,
     TaskRemovedEvent,
 )
-from bbs.models.task import Task
+from bbs.models.task import Task, TaskDefinition
 from cell.page import rows
 from cell.page.board import Board
 from cell.page.detail import Sources
 from cell.page.local import TURN, LocalCell
+from cell.story.tails import Key, Tails, key_of
+from executor.model import LogConfig
 
 CELLS_S: Final = 1.0
 """Interval of looks at the registered cells."""
@@ -48,15 +50,19 @@ LIST_AGAIN_S: Final = 60.0
 """Interval of whole lists, which also show what events leave out."""
 PATIENCE_S: Final = 5.0
 
+LOG_ONLY: Final = "It runs on a cell of another process: this is its log; its steps are on that cell's page."
+
 _Lists = tuple[list[DesiredLRP], list[ActualLRP], list[Task]]
 
 
 class ControlSource:
-    """A control plane. name: for the reader."""
+    """A control plane. name: for the reader. tails: app logs of cells of other processes, if they come."""
 
-    def __init__(self, bbs: BBS, name: str) -> None:
+    def __init__(self, bbs: BBS, name: str, tails: Tails | None = None) -> None:
         self._bbs = bbs
         self._name = name
+        self._tails = tails
+        self._logs: Mapping[str, Key] = {}
         self._cells: dict[str, LocalCell] = {}
 
     def add(self, cell: LocalCell) -> None:
@@ -67,8 +73,20 @@ class ControlSource:
         return {"scope": "control", "name": self._name}
 
     def container(self, guid: str) -> Sources | None:
-        found = (cell.sources(guid) for cell in self._cells.values())
-        return next((sources for sources in found if sources is not None), None)
+        for cell in self._cells.values():
+            if (sources := cell.sources(guid)) is not None:
+                return sources
+        tails, key = self._tails, self._logs.get(guid)
+        if tails is None or key is None:
+            return None
+        return Sources(
+            story=lambda: None,
+            tail=lambda: tails.of(key),
+            reading=lambda: None,
+            cell_id="",
+            redact=str,
+            remark=LOG_ONLY,
+        )
 
     async def follow(self, board: Board) -> Never:
         async with asyncio.TaskGroup() as group:
@@ -85,6 +103,7 @@ class ControlSource:
                 hub.subscribe(Stream.TASKS, name="page") as tasks,
             ):
                 records = await self._list(board)
+                self._logs = records.logs
                 board.complete.set()
                 async with asyncio.TaskGroup() as group:
                     appliers = [group.create_task(_apply_all(each, records)) for each in (lrps, tasks)]
@@ -147,7 +166,7 @@ def _lists(tables: Tables) -> _Lists:
 
 
 class Records:
-    """The records on a board, changed by events.
+    """The records on a board, changed by events. logs: ids of log lines, by guid of the container.
 
     A crash replaces the row of an index: the event about the new row may come before the one about the end of
     the old row. So each row knows the instance that it is about.
@@ -156,11 +175,14 @@ class Records:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._instances: dict[str, str] = {}
+        self._desired: dict[str, DesiredLRP] = {}
+        self.logs: dict[str, Key] = {}
 
     def show(self, item: DesiredLRP | ActualLRP | Task) -> tuple[str, str]:
         """Show a record; returns its table and id."""
         match item:
             case DesiredLRP():
+                self._desired[item.process_guid] = item
                 self._board.put("apps", item.process_guid, rows.app(item))
                 return "apps", item.process_guid
             case ActualLRP():
@@ -169,6 +191,8 @@ class Records:
                 self._show_instance(row_id, item.actual_lrp_key, instance_key, rows.info_of(item))
                 return "instances", row_id
             case Task():
+                if (definition := item.task_definition) is not None:
+                    self.logs[item.task_guid] = _log_key(definition, 0, item.task_guid)
                 self._board.put("tasks", item.task_guid, rows.task(item))
                 return "tasks", item.task_guid
 
@@ -180,6 +204,7 @@ class Records:
             case DesiredLRPChangedEvent(after=DesiredLRP() as item):
                 self.show(item)
             case DesiredLRPRemovedEvent(desired_lrp=DesiredLRP() as item):
+                self._desired.pop(item.process_guid, None)
                 self._board.drop("apps", item.process_guid)
             case ActualLRPInstanceCreatedEvent(actual_lrp=ActualLRP() as item):
                 self.show(item)
@@ -193,6 +218,7 @@ class Records:
             case TaskChangedEvent(after=Task() as item):
                 self.show(item)
             case TaskRemovedEvent(task=Task() as item):
+                self.logs.pop(item.task_guid, None)
                 self._board.drop("tasks", item.task_guid)
             case _:
                 pass
@@ -207,13 +233,23 @@ class Records:
     def _show_instance(
         self, row_id: str, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, info: ActualLRPInfo
     ) -> None:
-        self._instances[row_id] = instance_key.instance_guid if info.state in rows.ON_A_CELL else ""
+        guid = instance_key.instance_guid if info.state in rows.ON_A_CELL else ""
+        self.logs.pop(self._instances.get(row_id, ""), None)
+        self._instances[row_id] = guid
+        if guid and (desired := self._desired.get(key.process_guid)) is not None:
+            self.logs[guid] = _log_key(desired, key.index, guid)
         self._board.put("instances", row_id, rows.instance(key, instance_key, info))
 
     def _hide_instance(self, row_id: str, instance_guid: str) -> None:
         if self._instances.get(row_id, instance_guid) == instance_guid:
-            self._instances.pop(row_id, None)
+            self.logs.pop(self._instances.pop(row_id, ""), None)
             self._board.drop("instances", row_id)
+
+
+def _log_key(work: DesiredLRP | TaskDefinition, index: int, guid: str) -> Key:
+    """The ids of an instance's log lines, as its cell sets them."""
+    tags = {name: value.of_instance(index, guid) for name, value in work.metric_tags.items()}
+    return key_of(LogConfig(guid=work.log_guid, index=index, tags=tags))
 
 
 async def _apply_all(events: Subscription, records: Records) -> None:

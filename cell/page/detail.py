@@ -23,13 +23,17 @@ _QUERY: Final = re.compile(r"(\w+://[^\s?]+)\?\S+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where the news of a container come from. redact: removes secrets from a step's label."""
+    """Where the news of a container come from.
+
+    redact: removes secrets from a step's label. remark: what is missing here, and why.
+    """
 
     story: Callable[[], Story | None]
     tail: Callable[[], Tail | None]
     reading: Callable[[], ContainerMetrics | None]
     cell_id: str
     redact: Callable[[str], str]
+    remark: str = ""
 
 
 class Follower:

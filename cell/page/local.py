@@ -25,7 +25,7 @@ SLOW_LOOKS: Final = 4
 """Looks between two looks at capacity, reports and readings."""
 REPORTS_MOST: Final = 500
 """Reports that are shown."""
-TURN: Final = 100
+TURN: Final = 50
 """Rows that are made before the event loop does other work."""
 
 
@@ -166,7 +166,9 @@ class _View:
             self._board.retain("apps", {rows.app_of(each) for each in self._shown.values()})
         if changed or gone:
             self._board.put("cells", self._cell.cell_id, self._cell.cell_row())
-        for happened in self._cell.stories.since(self._told):
+        for number, happened in enumerate(self._cell.stories.since(self._told)):
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
             self._told = happened.number
             row_id = f"{self._cell.cell_id}/{happened.number}"
             self._board.put("activity", row_id, rows.activity(self._cell.cell_id, happened))

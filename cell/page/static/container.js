@@ -46,6 +46,7 @@ export class ContainerView {
       onLink: (state, text) => this.body.classList.toggle("stale", state !== "live") || (text && this.none(text)),
       handlers: {
         news: (news) => this.#take(news),
+        remark: ({ text }) => this.#remark(text),
         beat: () => {},
         unknown: () => this.#unknown(),
       },
@@ -85,7 +86,7 @@ export class ContainerView {
   }
 
   #take(news) {
-    this.none("");
+    if (news.about) this.none("");
     if (news.about) {
       this.about = news.about;
       this.steps.end(news.about.removed || news.about.phase === "completed", news.about.unrecorded);
@@ -98,6 +99,13 @@ export class ContainerView {
     if (news.steps) this.steps.show(news.steps);
     if (news.missing) this.log.mark(`${news.missing} lines are not shown: only the last ones are kept for this page.`);
     if (news.lines) this.log.add(news.lines);
+  }
+
+  /** Show what is missing beside the rest. */
+  #remark(text) {
+    this.none("");
+    setText(this.message, text);
+    this.message.hidden = false;
   }
 
   #unknown() {

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.unit
 
 HERE = Address("127.0.0.1", 0)
 EVERYWHERE = Listeners(
-    bbs=HERE, locket=HERE, auctioneer=HERE, api=HERE, file_server=HERE, logs=HERE, loggregator=HERE
+    bbs=HERE, locket=HERE, auctioneer=HERE, api=HERE, file_server=HERE, logs=HERE, page=HERE, loggregator=HERE
 )
 BEYOND = Address("0.0.0.0", 0)
 
@@ -93,12 +93,12 @@ def test_without_certificates_these_listen_on_loopback_only(settings: Settings, 
         check(replace(beyond, identity=None))
 
 
-@pytest.mark.parametrize("name", ["api", "file_server", "logs"])
+@pytest.mark.parametrize("name", ["api", "file_server", "logs", "page"])
 def test_listeners_without_tls_leave_loopback_only_in_a_trusted_network(
     settings: Settings, name: str
 ) -> None:
     beyond = replace(settings, listeners=replace(EVERYWHERE, **{name: BEYOND}))
-    with pytest.raises(CommandError, match=r"0\.0\.0\.0:0 can run containers.*--trusted-network"):
+    with pytest.raises(CommandError, match=r"0\.0\.0\.0:0 can (run|read).*--trusted-network"):
         check(beyond)
     check(replace(beyond, trusted_network=True))
 
@@ -109,7 +109,7 @@ async def test_the_command_serves_until_a_signal(tmp_path: Path) -> None:
     for name in ("lifecycle", "buildpack_app_lifecycle", "docker_app_lifecycle"):
         (archives / f"{name}.tgz").write_bytes(name.encode())
     addresses = [f"--{name}-address=127.0.0.1:0" for name in ("bbs", "locket", "auctioneer", "api")]
-    addresses += [f"--{name}-address=127.0.0.1:0" for name in ("file-server", "logs", "loggregator")]
+    addresses += [f"--{name}-address=127.0.0.1:0" for name in ("file-server", "logs", "page", "loggregator")]
     state = tmp_path / "state"
     plane = await start_cell(
         "control-plane", "--state-dir", str(state), "--bundle", str(archives), *addresses

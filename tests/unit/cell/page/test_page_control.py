@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -30,9 +31,11 @@ from cell.page import control
 from cell.page.board import Board
 from cell.page.control import ControlSource
 from cell.page.rows import hostnames
+from cell.story.tails import Tails
+from executor.logs.api import LogLine, Stream
 from tests.support.http import server_of
 from tests.support.planes import DEFINITION, LRP
-from tests.support.shown_cells import ShownCell
+from tests.support.shown_cells import ShownCell, page_of
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.unit
@@ -123,6 +126,25 @@ async def test_a_cell_of_this_process_shows_its_containers(source: ControlSource
     assert source.container(guid) is not None
     assert source.container("other") is None
     assert not row(board, "instances", guid), "instances are those of the records"
+
+
+async def test_an_instance_of_another_process_has_its_log(
+    running_plane: ControlPlane, plane_client: HTTPBBSClient
+) -> None:
+    tails = Tails()
+    source = ControlSource(running_plane.bbs, "here", tails)
+    await plane_client.desire_lrp(LRP)
+    await plane_client.claim_actual_lrp(KEY, INSTANCE)
+    async with page_of(source) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/state") as response:
+            assert response.status == 200
+        tails.emit(LogLine(b"hello", Stream.OUT, "web", "0", "APP", 1_000_000))
+        async with session.get(f"{url}/containers/ig") as response:
+            assert await response.json() == {"lines": [[1, 0, "APP", "hello", 0]]}
+        async with session.get(f"{url}/containers/ig/feed") as response:
+            assert control.LOG_ONLY in (await response.content.readuntil(b"\n\n")).decode()
+        async with session.get(f"{url}/containers/other") as response:
+            assert response.status == 404
 
 
 async def test_a_cell_of_another_process_is_asked_for_its_state(
