@@ -85,7 +85,7 @@ class Boot:
         begun = shared.clock.monotonic()
         self.restoration.restore_store()
         await self._await_engine()
-        await self._spare(await self.restoration.survey())
+        await self._spare(await self.restoration.find_containers())
         refused = await self._start_network()
         try:
             await self._sweep()

@@ -29,7 +29,7 @@ from executor.telemetry.families import ADOPTED
 
 log = logging.getLogger(__name__)
 
-FINDS_MOST = 32
+LOOKUPS_MOST = 32
 """Concurrent queries of the engine about single containers."""
 
 FIND_ATTEMPTS, FIND_PAUSE_S = 5, 1.0
@@ -64,10 +64,10 @@ class Restoration:
             self.shared.store.restore(record)
             self.actors[row.guid] = ContainerActor(row.guid, self.shared)
 
-    async def survey(self) -> frozenset[str]:
+    async def find_containers(self) -> frozenset[str]:
         """Query the engine and decide about each container; the guids of orphans. Raises EngineError."""
         self.present = present = await self.shared.engine.list_guids()
-        slots = asyncio.Semaphore(FINDS_MOST)
+        slots = asyncio.Semaphore(LOOKUPS_MOST)
 
         async def find(guid: str) -> EngineContainer | None:
             async with slots:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 FOLDERS = ("packages", "buildpacks", "droplets", "buildpack_cache")
 """Folders of uploads. Bundles, and files that users add next to them, are not removed."""
 
-SPARED_S = 24 * 3600.0
+MIN_AGE_S = 24 * 3600.0
 """Minimum age in seconds of a removed upload."""
 
 
@@ -35,7 +35,7 @@ def unclaimed(static_dir: Path, records: Iterable[str], now_s: float) -> list[Pa
         path
         for folder in FOLDERS
         for path in sorted((static_dir / folder).rglob("*"))
-        if path.is_file() and now_s - path.stat().st_mtime > SPARED_S and path.stem not in text
+        if path.is_file() and now_s - path.stat().st_mtime > MIN_AGE_S and path.stem not in text
     ]
 
 

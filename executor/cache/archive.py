@@ -53,7 +53,7 @@ def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
         source.rename(target)
     else:
         raise ArchiveError("unknown archive format")
-    check(target, budget.anew(packed))
+    check(target, budget.renewed(packed))
 
 
 def check(path: Path, budget: Budget) -> None:

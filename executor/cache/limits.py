@@ -77,7 +77,7 @@ class Budget:
                 f"archive member {name!r} is refused: more than {self.limits.depth} directories deep"
             )
 
-    def anew(self, packed_bytes: int) -> Budget:
+    def renewed(self, packed_bytes: int) -> Budget:
         """A new budget with the same limits, for the next stage of the same work."""
         return Budget(self.limits, packed_bytes, self.revoked)
 

@@ -32,7 +32,7 @@ from executor.engine.api import EngineContainer
 from executor.errors import ExecutorError
 from executor.journal.api import JournalError
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
-from executor.steps.base import Step, foreseen, outlast, public_text
+from executor.steps.base import Step, is_expected, outlast, public_text
 from executor.steps.children import leaves
 from executor.watch.readings import Watched
 
@@ -89,7 +89,7 @@ class ContainerActor:
         started_at: monotonic s, start of the creation.
         """
         self._life = self._shared.scheduler.spawn_for(
-            self._guid, lambda: self._live_on(engine_container, started_at)
+            self._guid, lambda: self._continue(engine_container, started_at)
         )
 
     def finish(self, reason: str, *, retryable: bool = False) -> None:
@@ -227,9 +227,10 @@ class ContainerActor:
 
     async def _live(self) -> None:
         with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
-            await self._live_until_completed()
+            if (creation := await self._create()) is not None:
+                await self._run_until_completed(creation.engine_container, creation.started_at)
 
-    async def _live_on(self, engine_container: EngineContainer, started_at: float) -> None:
+    async def _continue(self, engine_container: EngineContainer, started_at: float) -> None:
         """The life of an adopted container. A stop that was requested before takes effect again."""
         stopping = None
         if self.container.run_result.stopped:
@@ -241,10 +242,6 @@ class ContainerActor:
         finally:
             if stopping is not None:
                 stopping.cancel()
-
-    async def _live_until_completed(self) -> None:
-        if (creation := await self._create()) is not None:
-            await self._run_until_completed(creation.engine_container, creation.started_at)
 
     async def _run_until_completed(self, engine_container: EngineContainer, started_at: float) -> None:
         """The life of a container from its creation on. started_at: monotonic s, start of the creation."""
@@ -384,7 +381,7 @@ def _report(guid: str, error: BaseException) -> None:
     if is_interrupt(error):
         return
     data = {"data": {"guid": guid, "error": str(error)}}
-    unforeseen = [leaf for leaf in leaves(error) if not foreseen(leaf)]
+    unforeseen = [leaf for leaf in leaves(error) if not is_expected(leaf)]
     for leaf in unforeseen:
         log.error("unexpected-container-error", exc_info=leaf, extra=data)
     if not unforeseen:

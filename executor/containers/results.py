@@ -9,7 +9,7 @@ from executor.steps.base import (
     ExceededGracefulShutdownInterval,
     ExitTimeout,
     StepCancelled,
-    foreseen,
+    is_expected,
     public_text,
 )
 from executor.steps.children import leaves
@@ -32,7 +32,7 @@ def completion(error: BaseException | None) -> Complete:
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether the error only means that the container was stopped."""
-    return isinstance(error, asyncio.CancelledError) or (foreseen(error) and str(error) in _INTERRUPTS)
+    return isinstance(error, asyncio.CancelledError) or (is_expected(error) and str(error) in _INTERRUPTS)
 
 
 def exited_on_timeout(error: BaseException | None) -> bool:

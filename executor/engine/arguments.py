@@ -16,13 +16,13 @@ ARGUMENT_BYTES_FLOOR, ARGUMENT_BYTES_CEILING = 128 * 1024, 6 << 20
 """
 
 
-def carried_over(variables: Iterable[str]) -> str:
+def passed_on(variables: Iterable[str]) -> str:
     """Shell words that pass the same variables on to another script, which expands them."""
     names = (variable.partition("=")[0] for variable in variables)
     return " ".join(f'{name}="${name}"' for name in names)
 
 
-def handed_over(env: Env) -> tuple[list[str], str]:
+def quoted(env: Env) -> tuple[list[str], str]:
     """Pass ``env`` unchanged through the tiny parent's shells: variables, and the words that expand to them.
 
     A shell reorders variables, drops invalid shell names, and interprets some variables. So each whole

@@ -36,7 +36,7 @@ CPU_QUOTA_LEAST_US = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class CellSettings:
     """Settings that all containers of this cell share.
 
     capabilities, lowering: for privileged containers; ``lowering`` are mounts.
@@ -58,18 +58,18 @@ def host_name(guid: str) -> str:
     return guid[-HOSTNAME_LENGTH:].lstrip("-_") or NAMELESS
 
 
-def container_name(surroundings: Surroundings, guid: str) -> str:
+def container_name(settings: CellSettings, guid: str) -> str:
     """The engine's name of a container; such names must start alphanumeric, unlike task guids."""
-    return f"{surroundings.name_prefix}{guid}"
+    return f"{settings.name_prefix}{guid}"
 
 
-def owner_labels(surroundings: Surroundings) -> dict[str, str]:
+def owner_labels(settings: CellSettings) -> dict[str, str]:
     """Labels that only our containers have."""
-    return {LABEL_OWNER: surroundings.owner, LABEL_CELL: surroundings.cell_id}
+    return {LABEL_OWNER: settings.owner, LABEL_CELL: settings.cell_id}
 
 
 def create_request(
-    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, space: DiskSpace
+    spec: ContainerSpec, *, image: str, io_dir: Path, settings: CellSettings, space: DiskSpace
 ) -> dict[str, Any]:
     """The body of the engine's create call.
 
@@ -88,30 +88,30 @@ def create_request(
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": {
             **spec.labels,
-            **owner_labels(surroundings),
+            **owner_labels(settings),
             LABEL_GUID: spec.guid,
             LABEL_ADDRESS: spec.address,
             **({LABEL_PRIVILEGED: "true"} if spec.privileged else {}),
             **({LABEL_DISK_BYTES: str(spec.disk_bytes)} if spec.disk_bytes else {}),
             **({LABEL_IMAGE_BYTES: str(space.own_image)} if space.own_image else {}),
         },
-        "HostConfig": _host_config(spec, io_dir, surroundings, space.quota),
+        "HostConfig": _host_config(spec, io_dir, settings, space.quota),
     }
 
 
 def _host_config(
-    spec: ContainerSpec, io_dir: Path, surroundings: Surroundings, disk_quota: int
+    spec: ContainerSpec, io_dir: Path, settings: CellSettings, disk_quota: int
 ) -> dict[str, Any]:
     ours = (
-        BindMount(source=surroundings.init_path, target=INIT),
-        BindMount(source=surroundings.busybox_path, target=BUSYBOX),
+        BindMount(source=settings.init_path, target=INIT),
+        BindMount(source=settings.busybox_path, target=BUSYBOX),
         BindMount(source=str(io_dir), target=IO_DIR),
-        *(surroundings.lowering if spec.privileged else ()),
+        *(settings.lowering if spec.privileged else ()),
     )
     config: dict[str, Any] = {
         "NetworkMode": "none",
         "ExtraHosts": [f"{host_name(spec.guid)}:{spec.address}"] if spec.address else [],
-        "Dns": list(surroundings.dns_servers),
+        "Dns": list(settings.dns_servers),
         "Mounts": [_mount(mount) for mount in (*ours, *spec.mounts)],
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},
@@ -129,7 +129,7 @@ def _host_config(
     if disk_quota:
         config["StorageOpt"] = {"size": str(disk_quota)}
     if spec.privileged:
-        return config | _privileged(surroundings.capabilities)
+        return config | _privileged(settings.capabilities)
     return config | _unprivileged(spec.no_new_privileges)
 
 

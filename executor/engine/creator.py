@@ -14,7 +14,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from common.failpoints import failpoint
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
-from executor.engine.createrequest import Surroundings, container_name, create_request
+from executor.engine.createrequest import CellSettings, container_name, create_request
 from executor.engine.faults import ImageMissing, engine_text
 from executor.engine.privileged import lowering_mounts
 from executor.engine.storage import DiskQuotas, DiskSpace
@@ -38,7 +38,7 @@ class ContainerCreator:
     """Creates and starts containers. io_dir: the host directory of a container's io directory, by guid."""
 
     client: EngineClient
-    surroundings: Surroundings
+    settings: CellSettings
     quotas: DiskQuotas
     io_dir: Callable[[str], Path]
 
@@ -55,13 +55,13 @@ class ContainerCreator:
             return await self._create(spec, image, replace(space, quota=0))
 
     async def _create(self, spec: ContainerSpec, image: str, space: DiskSpace) -> dict[str, Any]:
-        name = container_name(self.surroundings, spec.guid)
+        name = container_name(self.settings, spec.guid)
         io_dir = self.io_dir(spec.guid)
-        surroundings = self.surroundings
+        settings = self.settings
         if spec.privileged:
             lowering = await asyncio.to_thread(lowering_mounts)
-            surroundings = replace(surroundings, lowering=lowering)
-        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, space=space)
+            settings = replace(settings, lowering=lowering)
+        request = create_request(spec, image=image, io_dir=io_dir, settings=settings, space=space)
 
         def job(api: APIClient) -> dict[str, Any]:
             io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ from executor.engine.createrequest import (
     LABEL_IMAGE_BYTES,
     LABEL_OWNER,
     LABEL_PRIVILEGED,
-    Surroundings,
+    CellSettings,
     container_name,
 )
 from executor.engine.creator import ContainerCreator, NameTaken, remove
@@ -107,7 +107,7 @@ class DockerEngine:
         self.instruments = meter.instruments
         self._stages = meter.stages
         self._config = config
-        self._surroundings = Surroundings(
+        self._settings = CellSettings(
             owner=config.owner,
             cell_id=config.cell_id,
             name_prefix=config.name_prefix,
@@ -126,7 +126,7 @@ class DockerEngine:
         self._handles = Handles()
         self._quotas = DiskQuotas(self._client)
         self._detached = False
-        self._creator = ContainerCreator(self._client, self._surroundings, self._quotas, self._io_dir)
+        self._creator = ContainerCreator(self._client, self._settings, self._quotas, self._io_dir)
 
     async def close(self) -> None:
         """Close connections and threads; containers and processes stay."""
@@ -184,7 +184,7 @@ class DockerEngine:
         self._refuse_if_detached()
         io_dir = self._io_dir(guid)
         self._copies.end(guid)
-        name = container_name(self._surroundings, guid)
+        name = container_name(self._settings, guid)
 
         def job(api: APIClient) -> None:
             failpoint("container.destroy.before")
@@ -228,7 +228,7 @@ class DockerEngine:
 
         Its init process is found by its id in the engine, and checked to be in the container's control group.
         """
-        name = container_name(self._surroundings, guid)
+        name = container_name(self._settings, guid)
 
         def look(api: APIClient) -> dict[str, Any] | None:
             try:

@@ -47,7 +47,7 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
     _keep(_ROOT_KEEPS)
 
 
-def renounce() -> None:
+def drop_capabilities() -> None:
     """Reduce the calling thread to its user's rights. Raises OSError."""
     _keep(0)
 

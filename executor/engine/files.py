@@ -21,7 +21,7 @@ from typing import BinaryIO
 from executor.cache.api import ArchiveError
 from executor.cache.limits import ArchiveLimits, Budget
 from executor.cache.unpacking import Rules, Unpacking
-from executor.engine.filerights import become, renounce
+from executor.engine.filerights import become, drop_capabilities
 from executor.engine.rootfs import NoRegularFile, Rootfs
 from executor.engine.users import User, further_groups, resolve_user
 from executor.errors import EngineError, FileTooLarge, NoSuchFile
@@ -50,7 +50,7 @@ def unpack(
                 _act_as(root, user, groups)
                 root.make_dirs(target, user.uid, user.gid)
                 if user.uid:
-                    renounce()
+                    drop_capabilities()
                 with Unpacking(tar.fileno(), root.fd, target, budget, rules) as unpacking:
                     unpacking.run()
 
@@ -69,7 +69,7 @@ def copy_out(
         with _errors(source):
             _act_as(root, user, groups)
             if user.uid:
-                renounce()
+                drop_capabilities()
             fd = _opened(root, source)
             if fd is None:
                 return 0

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import re
 
-from executor.engine.arguments import carried_over, handed_over
+from executor.engine.arguments import passed_on, quoted
 from executor.engine.privileged import LOADER, lowering_command
 from executor.engine.resolution import ResolvedProcess
 
@@ -71,13 +71,13 @@ def parent_command(
     name: the process's directory below the container's io directory. lowered: starts as root, then becomes
     its user.
     """
-    variables, words = handed_over(process.env)
+    variables, words = quoted(process.env)
     directory = f"{IO_DIR}/{name}"
     nofile = "" if process.nofile is None else str(process.nofile)
     child = _CHILD
     before: tuple[str, ...] = ()
     if lowered:
-        child = child.replace("WORDS", carried_over(variables))
+        child = child.replace("WORDS", passed_on(variables))
         script = _LOWERED.replace("WORDS", words)
         before = (*lowering_command(process.user, process.groups), BUSYBOX, "sh", "-c", script, "sh")
     child = child.replace("WORDS", words)

@@ -1,4 +1,4 @@
-"""Single flight: concurrent callers with the same key share one job."""
+"""Single running: concurrent callers with the same key share one job."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Listener = Callable[[str], None]
 
 
 @dataclass(slots=True)
-class _Flight(Generic[V]):
+class _Job(Generic[V]):
     task: asyncio.Task[V]
-    passengers: int = 0
+    callers: int = 0
     listeners: list[Listener] = field(default_factory=list)
 
 
@@ -26,33 +26,33 @@ class SingleFlight(Generic[K, V]):
     """Runs one job per key at a time. A job is cancelled with its last caller."""
 
     def __init__(self) -> None:
-        self._flights: dict[K, _Flight[V]] = {}
+        self._jobs: dict[K, _Job[V]] = {}
 
     async def run(self, key: K, job: Callable[[Listener], Awaitable[V]], listener: Listener) -> V:
         """The result of ``job``, started or joined; ``listener`` gets the job's messages from then on."""
-        flight = self._flights.get(key)
-        if flight is None:
+        running = self._jobs.get(key)
+        if running is None:
             listeners: list[Listener] = []
 
             def report_to_all(text: str) -> None:
                 for listen in tuple(listeners):
                     listen(text)
 
-            async def fly() -> V:
+            async def run_job() -> V:
                 return await job(report_to_all)
 
-            flight = _Flight(asyncio.get_running_loop().create_task(fly()), listeners=listeners)
-            self._flights[key] = flight
-        flight.listeners.append(listener)
-        flight.passengers += 1
+            running = _Job(asyncio.get_running_loop().create_task(run_job()), listeners=listeners)
+            self._jobs[key] = running
+        running.listeners.append(listener)
+        running.callers += 1
         try:
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(running.task)
         finally:
-            flight.passengers -= 1
-            flight.listeners.remove(listener)
-            if flight.task.done() or not flight.passengers:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-                if not flight.task.done():
-                    flight.task.cancel()
-                    await settle(flight.task)
+            running.callers -= 1
+            running.listeners.remove(listener)
+            if running.task.done() or not running.callers:
+                if self._jobs.get(key) is running:
+                    del self._jobs[key]
+                if not running.task.done():
+                    running.task.cancel()
+                    await settle(running.task)

@@ -7,7 +7,7 @@ import socket
 
 import psutil
 
-_SOMEWHERE = ("198.51.100.1", 9)
+_ANY_DESTINATION = ("198.51.100.1", 9)
 """A documentation address. Connecting a datagram socket looks up the route and sends nothing."""
 
 
@@ -15,7 +15,7 @@ def detect_external_ip() -> str:
     """The source address of the default route, else the first non-loopback address, else 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(_SOMEWHERE)
+            probe.connect(_ANY_DESTINATION)
             return str(probe.getsockname()[0])
         except OSError:
             return _first_address() or "127.0.0.1"

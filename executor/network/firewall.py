@@ -42,7 +42,7 @@ class EngineFirewall:
         for program in self._programs:
             for rule in self._rules:
                 while (await _run(program, "-C", CHAIN, *rule))[0]:
-                    await _must(program, "-D", CHAIN, *rule)
+                    await _run_checked(program, "-D", CHAIN, *rule)
 
     async def _open(self, program: str) -> bool:
         present, rules = await _run(program, "-S", CHAIN)
@@ -51,11 +51,11 @@ class EngineFirewall:
         there = {line.strip() for line in rules.splitlines()}
         missing = [rule for rule in self._rules if f"-A {CHAIN} {shlex.join(rule)}" not in there]
         for rule in missing:
-            await _must(program, "-I", CHAIN, *rule)
+            await _run_checked(program, "-I", CHAIN, *rule)
         return bool(missing)
 
 
-async def _must(program: str, *arguments: str) -> None:
+async def _run_checked(program: str, *arguments: str) -> None:
     done, text = await _run(program, *arguments)
     if not done:
         raise NetworkError(f"{program} {shlex.join(arguments)}: {text}")

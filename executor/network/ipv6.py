@@ -26,7 +26,7 @@ _SETTINGS = SYSCTL / "net/ipv6/conf"
 _UNLESS_FORWARDING, _ALWAYS = "1", "2"
 """Values of accept_ra: when an interface accepts router advertisements."""
 
-_NO_LOOK_FOR_DUPLICATES = 0x02
+_NO_DUPLICATE_DETECTION = 0x02
 _LOWEST_PRIORITY = 4278198272
 _MAIN_TABLE = 254
 
@@ -147,7 +147,7 @@ def _forward() -> None:
 
 
 def _add_address(netlink: IPRoute, index: int, address: str, prefix: int) -> None:
-    netlink.addr("replace", index=index, address=address, prefixlen=prefix, flags=_NO_LOOK_FOR_DUPLICATES)
+    netlink.addr("replace", index=index, address=address, prefixlen=prefix, flags=_NO_DUPLICATE_DETECTION)
 
 
 def _read(path: Path) -> str:

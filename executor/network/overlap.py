@@ -14,7 +14,7 @@ from executor.network.config import NetworkConfig
 from executor.network.resolvers import resolvers, resolvers_ipv6
 
 TYPE_UNREACHABLE = 7
-_LEAD_NOWHERE = (6, TYPE_UNREACHABLE, 8)  # also black holes and prohibited routes
+_WITHOUT_DESTINATION = (6, TYPE_UNREACHABLE, 8)  # also black holes and prohibited routes
 _MAIN_TABLE = 254
 
 
@@ -43,7 +43,7 @@ def _overlap_ipv6(config: NetworkConfig, network: IPv6Network, netlink: IPRoute)
     """
     for route in netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET6):
         found = IPv6Network(f"{route.get('dst') or '::'}/{route['dst_len']}")
-        if route["type"] in _LEAD_NOWHERE or not found.subnet_of(network):
+        if route["type"] in _WITHOUT_DESTINATION or not found.subnet_of(network):
             continue
         if taken := _leads_elsewhere(config, netlink, route):
             return f"the containers' subnet {network} overlaps {found}, {taken}"

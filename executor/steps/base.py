@@ -95,14 +95,14 @@ class CodependentExited(StepError):
         super().__init__("Codependent step exited")
 
 
-def foreseen(error: BaseException) -> bool:
+def is_expected(error: BaseException) -> bool:
     """Whether the error is of an expected kind, whose text peers may see."""
     return isinstance(error, StepError | ExecutorError | asyncio.CancelledError)
 
 
 def public_text(error: BaseException) -> str:
     """The text of an error for peers and the app's owner."""
-    return str(error) if foreseen(error) else INTERNAL_ERROR
+    return str(error) if is_expected(error) else INTERNAL_ERROR
 
 
 def interrupted() -> bool:

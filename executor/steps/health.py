@@ -46,7 +46,7 @@ class HealthCheck:
                 await asyncio.sleep(RESUMED_PAUSE_S)
             else:
                 await self._start_up(self.clock.monotonic() if past is None else past.at)
-            await self._live()
+            await self._check_liveness()
         except StepError as error:
             self.record.end(error)
             raise
@@ -67,7 +67,7 @@ class HealthCheck:
         self.cell_output.write("Container became healthy\n")
         self.ready.set()
 
-    async def _live(self) -> None:
+    async def _check_liveness(self) -> None:
         if self.liveness is None:
             await asyncio.get_running_loop().create_future()
         else:

@@ -47,7 +47,7 @@ class StepRecord:
             return asyncio.CancelledError()
         return RecordedError(self)
 
-    def recall(self, facts: Facts) -> None:
+    def fill_in(self, facts: Facts) -> None:
         """Fill in the recorded facts."""
         facts.exit_status = self.exit_status
         facts.transferred_bytes = self.transferred_bytes

@@ -83,7 +83,7 @@ class History:
 
     async def begin(self, path: str, at: float) -> None:
         """Record the beginning of a step, before its effect, and after the replay. Raises JournalError."""
-        await self.caught_up()
+        await self.replayed()
         if interrupted():
             raise asyncio.CancelledError
         self._records[path] = record = StepRecord(begun=self._position(), at_ns=nanoseconds(at))
@@ -142,7 +142,7 @@ class History:
                 self._pass(self._pending[-1])
         self._pass(position)
 
-    async def caught_up(self) -> None:
+    async def replayed(self) -> None:
         """Wait until all recorded events have happened again; an interrupt does not end the wait."""
         if self._pending:
             await self.turn(self._pending[-1] + 1)
@@ -197,7 +197,7 @@ class Recorded:
             if error is not None:
                 raise error
         if past is not None:
-            await self.history.caught_up()
+            await self.history.replayed()
             if interrupted():
                 raise asyncio.CancelledError
 
@@ -245,7 +245,7 @@ class Activity:
         await self._end(StepRecord())
 
     def _answer(self, record: StepRecord) -> None:
-        record.recall(self.node.facts)
+        record.fill_in(self.node.facts)
         if record.ready:
             self.step.ready.set()
         error = record.result()
@@ -309,7 +309,7 @@ class Interruptible:
             await asyncio.wait({child})
         except asyncio.CancelledError:
             if record is None:
-                await self.history.caught_up()
+                await self.history.replayed()
                 self.history.note_end(INTERRUPT)
                 child.cancel()
             await outlast(child)

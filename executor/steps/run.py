@@ -102,7 +102,7 @@ class Run:
         self.node.facts.pid = process.pid
         self.ready.set()
         if self.context.history.replaying:  # the end of an adopted process comes after all recorded events
-            await self.context.history.caught_up()
+            await self.context.history.replayed()
         ended = asyncio.create_task(process.wait())
         try:
             if interrupted():  # before the restart of the agent

@@ -40,7 +40,7 @@ class Timeout:
             child.cancel()
             await outlast(child)
         if not child.done():
-            await self._record.history.caught_up()
+            await self._record.history.replayed()
             if interrupted():  # under a previous agent process, before the limit
                 child.cancel()
                 await outlast(child)

@@ -17,13 +17,13 @@ from executor.clock import Clock
 from executor.watch import layerusage
 from executor.watch.layerusage import LayerUsage
 
-CALM_FACTOR = 2000
+LIFETIME_FACTOR = 2000
 """Lifetime of a reading as a multiple of its duration: readings take 0.5 ms per second."""
 
-GROWING_FACTOR = 50
+GROWING_LIFETIME_FACTOR = 50
 """The same while the file system grows: readings take 2 % of a core."""
 
-DOUBT_MOST_S = 10.0
+GROWING_LIFETIME_MOST_S = 10.0
 """Maximum lifetime of a reading while the file system grows, regardless of its duration.
 
 It bounds how long a container full of files can exceed its limit.
@@ -32,7 +32,7 @@ It bounds how long a container full of files can exceed its limit.
 WALKS_MOST = 2
 """Maximum number of concurrent walks. They have their own threads, so large layers delay no other work."""
 
-SUSPICIOUS = 0.5
+GROWTH_FRACTION = 0.5
 """Growth of the file system that makes a reading doubtful, as a fraction of the container's remaining space.
 """
 
@@ -76,9 +76,9 @@ class DiskUsage:
 
     def _is_stale(self, known: _Reading, limits: LayerUsage) -> bool:
         age = self._clock.monotonic() - known.read_at
-        if age < max(self._min_age_s, min(known.cost_s * GROWING_FACTOR, DOUBT_MOST_S)):
+        if age < max(self._min_age_s, min(known.cost_s * GROWING_LIFETIME_FACTOR, GROWING_LIFETIME_MOST_S)):
             return False
-        return age >= known.cost_s * CALM_FACTOR or (
+        return age >= known.cost_s * LIFETIME_FACTOR or (
             known.upper is not None and _in_doubt(known, limits, layerusage.held_by_storage(known.upper))
         )
 
@@ -102,4 +102,4 @@ def _in_doubt(known: _Reading, limits: LayerUsage, storage: LayerUsage) -> bool:
         (storage.size - known.storage.size, limits.size, known.usage.size),
         (storage.inodes - known.storage.inodes, limits.inodes, known.usage.inodes),
     )
-    return any(limit and grown > (limit - used) * SUSPICIOUS for grown, limit, used in measures)
+    return any(limit and grown > (limit - used) * GROWTH_FRACTION for grown, limit, used in measures)

@@ -16,7 +16,7 @@ from executor.model import Container, ContainerMetrics
 from executor.pools import READINGS
 from executor.watch import counters
 from executor.watch.diskusage import DiskUsage
-from executor.watch.samples import Allotment, entitlement_per_share, sample
+from executor.watch.samples import ContainerLimits, entitlement_per_share, sample
 from executor.watch.treesize import Uncountable
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class MetricsKeeper:
             data = {"guid": container.guid, "error": str(error)}
             log.info("no-reading-of-container", extra={"data": data})
             return None
-        allotment = Allotment(
+        allotment = ContainerLimits(
             memory_limit=container.memory_limit,
             disk_limit=container.disk_limit,
             cpu_shares=cpu_shares(self._config, container),

@@ -23,7 +23,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allotment:
+class ContainerLimits:
     """Resources of a container. Limits in bytes; CPU shares as configured in the engine."""
 
     memory_limit: int
@@ -50,7 +50,7 @@ def entitlement_per_share(cores: int, total_memory_mb: int) -> float:
 
 def sample(
     reading: Reading,
-    allotment: Allotment,
+    allotment: ContainerLimits,
     *,
     age_ns: int,
     per_share: float,

@@ -20,7 +20,7 @@ DEPTH_MOST = 4096
 A path that a program can use directly has at most half as many levels, because it is limited to 4,096 bytes.
 """
 
-DETOURS_MOST = 1000
+RESTARTS_MOST = 1000
 """Maximum number of restarts from the top after a directory of the current path was moved."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOATIME
@@ -28,7 +28,7 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 
 
 class Uncountable(Exception):
-    """Directories are nested deeper than DEPTH_MOST, or were moved more than DETOURS_MOST times during the
+    """Directories are nested deeper than DEPTH_MOST, or were moved more than RESTARTS_MOST times during the
     walk."""
 
 
@@ -70,7 +70,7 @@ def _walk(top: int) -> Iterator[int]:
                 os.close(here)
                 here = above
                 detours += not on_the_way
-                if detours > DETOURS_MOST:
+                if detours > RESTARTS_MOST:
                     raise Uncountable("directories are moved all the time while their files are counted")
                 continue
             name = level.left.pop()

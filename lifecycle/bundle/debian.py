@@ -17,7 +17,7 @@ COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aa
 """Architecture -> its compiler, and the Debian package of the cross compiler."""
 
 
-SPARED_S = 3600.0
+MIN_AGE_S = 3600.0
 """Newer files than this are kept, even when replaced: a running build may use them."""
 
 
@@ -50,7 +50,7 @@ def one_at_a_time(cache: Path) -> Iterator[None]:
 def drop_others(current: Path, pattern: str) -> None:
     """Remove what matches ``pattern`` beside ``current``, unless another build may still read it."""
     for path in current.parent.glob(pattern):
-        if path != current and time.time() - path.stat().st_mtime > SPARED_S:
+        if path != current and time.time() - path.stat().st_mtime > MIN_AGE_S:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -144,7 +144,7 @@ LocalCommand: TypeAlias = LogReplacementRequest | StopContainer | DeleteContaine
 Command: TypeAlias = LRPCommand | TaskCommand | EndReport | LocalCommand
 """Any command of a decision: about an instance, about a task, about an ended one, or without the BBS."""
 
-WHATEVER = frozenset(Outcome)
+ANY_OUTCOME = frozenset(Outcome)
 """For steps after which the plan always continues."""
 
 

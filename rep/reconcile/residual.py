@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bbs.models.actual_lrp import ActualLRP
 from rep.outcomes.reports import CompleteTask, Instance, RemoveActualLRP
-from rep.reconcile.commands import WHATEVER, Plan, RemoveEvacuatingActualLRP, Step
+from rep.reconcile.commands import ANY_OUTCOME, Plan, RemoveEvacuatingActualLRP, Step
 
 TASK_CONTAINER_MISSING = "task container does not exist"
 
@@ -13,9 +13,9 @@ def residual_lrp(instance: ActualLRP | None, evacuating: ActualLRP | None) -> Pl
     """The plan for the records of one instance guid: ordinary (or suspect), evacuating, or both."""
     steps: list[Step] = []
     if instance is not None:
-        steps.append(Step(RemoveActualLRP(_instance(instance)), goes_on=WHATEVER))
+        steps.append(Step(RemoveActualLRP(_instance(instance)), goes_on=ANY_OUTCOME))
     if evacuating is not None:
-        steps.append(Step(RemoveEvacuatingActualLRP(_instance(evacuating)), goes_on=WHATEVER))
+        steps.append(Step(RemoveEvacuatingActualLRP(_instance(evacuating)), goes_on=ANY_OUTCOME))
     return tuple(steps)
 
 

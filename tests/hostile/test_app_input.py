@@ -299,7 +299,7 @@ def test_directories_that_are_moved_all_the_time_hide_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An app that moves each directory while it is counted does not get a count that is too low."""
-    monkeypatch.setattr(treesize, "DETOURS_MOST", 5)
+    monkeypatch.setattr(treesize, "RESTARTS_MOST", 5)
     upper, other = tmp_path / "upper", tmp_path / "other"
     other.mkdir()
     for branch in range(20):

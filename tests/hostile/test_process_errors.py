@@ -25,7 +25,7 @@ from executor.engine.arguments import (
     ARGUMENT_BYTES_CEILING,
     STRING_BYTES_MOST,
     argument_bytes_most,
-    handed_over,
+    quoted,
     string_bytes,
     too_long,
 )
@@ -189,7 +189,7 @@ def test_a_variable_that_the_kernel_takes_has_room_under_its_harmless_name(
     env: list[tuple[str, str]],
 ) -> None:
     fitting = tuple(pair for pair in env if string_bytes("=".join(pair)) <= STRING_BYTES_MOST)
-    variables, words = handed_over(fitting)
+    variables, words = quoted(fitting)
     assert all(string_bytes(each) <= STRING_BYTES_MOST for each in variables)
     values = dict(each.split("=", 1) for each in variables)
     expanded = ["".join(values[name] for name in word.strip('"').split("$")[1:]) for word in words.split()]

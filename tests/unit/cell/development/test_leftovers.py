@@ -13,14 +13,14 @@ from bbs.models.actions import Action, DownloadAction, RunAction, SerialAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition
 from bbs.serving.address import Address
-from cell.development.leftovers import SPARED_S, remove_unclaimed, unclaimed
+from cell.development.leftovers import MIN_AGE_S, remove_unclaimed, unclaimed
 
 pytestmark = pytest.mark.unit
 
 FREE = Address("127.0.0.1", 0)
 
 
-def uploaded(static: Path, name: str, age_s: float = 2 * SPARED_S) -> Path:
+def uploaded(static: Path, name: str, age_s: float = 2 * MIN_AGE_S) -> Path:
     path = static / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("content")
@@ -57,7 +57,7 @@ def test_which_go(name: str, stays: bool, tmp_path: Path) -> None:
 
 
 def test_what_is_recent_stays(tmp_path: Path) -> None:
-    uploaded(tmp_path, "packages/aaaa", age_s=0.9 * SPARED_S)
+    uploaded(tmp_path, "packages/aaaa", age_s=0.9 * MIN_AGE_S)
     assert unclaimed(tmp_path, [], time.time()) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.engine.arguments import handed_over
+from executor.engine.arguments import quoted
 from executor.environment import image_env, merge_env, with_defaults
 
 pytestmark = pytest.mark.unit
@@ -50,6 +50,6 @@ def test_defaults_replace_nothing() -> None:
 
 
 def test_an_environment_goes_through_shells_under_harmless_names() -> None:
-    variables, words = handed_over((("my-var", "a b"), ("IFS", ""), ("A", "1=2\n")))
+    variables, words = quoted((("my-var", "a b"), ("IFS", ""), ("A", "1=2\n")))
     assert variables == ["E0=my-var=a b", "E1=IFS=", "E2=A=1=2\n"]
     assert words == '"$E0" "$E1" "$E2"'

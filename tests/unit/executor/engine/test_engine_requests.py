@@ -15,7 +15,7 @@ from executor.cgroup import Mount
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
-from executor.engine.createrequest import Surroundings, create_request
+from executor.engine.createrequest import CellSettings, create_request
 from executor.engine.faults import translate
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.privileged import mounts_of
@@ -26,7 +26,7 @@ from executor.errors import ContainerGone, EngineError, EngineUnavailable
 
 pytestmark = pytest.mark.unit
 
-SURROUNDINGS = Surroundings(
+SURROUNDINGS = CellSettings(
     owner="rep",
     cell_id="cell-1",
     name_prefix="cf-",
@@ -47,7 +47,7 @@ PROCESS = ResolvedProcess(
 
 def request_for(spec: ContainerSpec, space: DiskSpace | None = None) -> dict[str, object]:
     return create_request(
-        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, space=space or DiskSpace()
+        spec, image="i:1", io_dir=Path("/run/io/g"), settings=SURROUNDINGS, space=space or DiskSpace()
     )
 
 
@@ -306,13 +306,13 @@ def test_what_a_privileged_container_needs_to_lower_its_users() -> None:
 
 def test_only_privileged_containers_get_what_lowers() -> None:
     lowering = (BindMount(source="/usr/bin/setpriv", target="/.cell/lower/setpriv"),)
-    surroundings = replace(SURROUNDINGS, lowering=lowering)
+    settings = replace(SURROUNDINGS, lowering=lowering)
     for privileged in (False, True):
         request = create_request(
             ContainerSpec(guid="g", root_fs="x", privileged=privileged),
             image="i:1",
             io_dir=Path("/run/io/g"),
-            surroundings=surroundings,
+            settings=settings,
             space=DiskSpace(),
         )
         targets = [mount["Target"] for mount in request["HostConfig"]["Mounts"]]

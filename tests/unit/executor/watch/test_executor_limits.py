@@ -15,7 +15,12 @@ from executor.logs.api import Stream
 from executor.model import Container, ContainerState, EventKind, RunResult
 from executor.watch import btrfs, counters, layerusage
 from executor.watch.counters import FullTable, LimitCounters, read_limit_counters
-from executor.watch.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
+from executor.watch.diskusage import (
+    GROWING_LIFETIME_FACTOR,
+    GROWING_LIFETIME_MOST_S,
+    LIFETIME_FACTOR,
+    DiskUsage,
+)
 from executor.watch.layerusage import LayerUsage
 from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, newly_reached, overrun, throttled
 from executor.watch.readings import Watched
@@ -293,7 +298,7 @@ def storage(world: World, monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 async def test_a_reading_is_kept_the_longer_the_more_it_cost(storage: Storage) -> None:
     assert await storage.readings_after(0) == 1
-    assert await storage.readings_after(0.1 * CALM_FACTOR - 1) == 1
+    assert await storage.readings_after(0.1 * LIFETIME_FACTOR - 1) == 1
     assert await storage.readings_after(1) == 2
     storage.usage.retain(set())
     assert await storage.readings_after(0) == 3
@@ -313,7 +318,7 @@ async def test_a_reading_is_in_doubt_when_the_storage_grew_by_half_of_what_is_le
 ) -> None:
     await storage.readings_after(0)
     storage.holds = LayerUsage(1000 * MIB + grown.size, 1000 + grown.inodes)
-    assert await storage.readings_after(0.1 * GROWING_FACTOR - 1) == 1
+    assert await storage.readings_after(0.1 * GROWING_LIFETIME_FACTOR - 1) == 1
     assert await storage.readings_after(1) == readings
 
 
@@ -325,7 +330,7 @@ async def test_a_reading_at_the_very_limit_is_in_doubt_when_the_storage_grew(
     storage.used = used
     await storage.readings_after(0)
     storage.holds = LayerUsage(1001 * MIB, 1001)
-    assert await storage.readings_after(0.1 * GROWING_FACTOR) == 2
+    assert await storage.readings_after(0.1 * GROWING_LIFETIME_FACTOR) == 2
 
 
 async def test_a_layer_that_is_costly_to_count_is_not_beyond_its_limit_for_long(storage: Storage) -> None:
@@ -333,7 +338,7 @@ async def test_a_layer_that_is_costly_to_count_is_not_beyond_its_limit_for_long(
     storage.cost_s = 2.0
     await storage.readings_after(0)
     storage.holds = LayerUsage(1000 * MIB, 1100)
-    assert await storage.readings_after(DOUBT_MOST_S - 3) == 1
+    assert await storage.readings_after(GROWING_LIFETIME_MOST_S - 3) == 1
     assert await storage.readings_after(1) == 2
 
 

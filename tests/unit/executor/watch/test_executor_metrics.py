@@ -16,7 +16,7 @@ from executor.watch import counters
 from executor.watch.counters import network_counters
 from executor.watch.layerusage import below, held_by_storage, upper_directory
 from executor.watch.samples import (
-    Allotment,
+    ContainerLimits,
     Reading,
     cpu_percentage,
     entitlement_per_share,
@@ -54,7 +54,7 @@ def test_cpu_percentage_is_over_the_time_between_two_readings(
 
 def test_a_sample_has_limits_entitlement_and_counters() -> None:
     reading = Reading(memory_usage=11, disk_usage=22, cpu_ns=500, rx_bytes=1, tx_bytes=2)
-    allotment = Allotment(memory_limit=33, disk_limit=44, cpu_shares=512)
+    allotment = ContainerLimits(memory_limit=33, disk_limit=44, cpu_shares=512)
     per_share = entitlement_per_share(cores=4, total_memory_mb=4096)
     metrics = sample(reading, allotment, age_ns=1_000_000, per_share=per_share, previous=None)
     assert metrics == ContainerMetrics(

@@ -29,7 +29,7 @@ from rep.outcomes.reports import Instance
 from rep.reconcile import commands as do
 from rep.reconcile import lrp, tasks
 from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask, batch
-from rep.reconcile.commands import WHATEVER, Outcome, Plan, Step, classify
+from rep.reconcile.commands import ANY_OUTCOME, Outcome, Plan, Step, classify
 from rep.reconcile.residual import residual_lrp, residual_task
 from tests.support.rep_doubles import actual_lrp, lrp_container, task_container
 
@@ -251,7 +251,7 @@ def test_a_record_without_a_container(instance: bool, evacuating: bool, commands
     plan = residual_lrp(
         actual_lrp() if instance else None, actual_lrp(Presence.EVACUATING) if evacuating else None
     )
-    assert plan == tuple(Step(command(WHO), goes_on=WHATEVER) for command in commands)
+    assert plan == tuple(Step(command(WHO), goes_on=ANY_OUTCOME) for command in commands)
 
 
 def test_a_task_without_a_container_fails() -> None:
