@@ -3,10 +3,12 @@
 # make test-all   the same with every case of those that `make test` samples
 # make chaos   kills a cell under load 200 times (ROUNDS=N), then with TLS
 # make bench   measures what SPECIFICATION.md promises, in 15 minutes
+# make image   builds the container image diego-cell:latest
+# make compose-up    starts a control plane and CELLS=3 cells with Docker Compose; compose-down removes them
 # make docs    writes the documents as a site to build/site
 # make soak    the same for 30 minutes (MINUTES=N)
 .PHONY: demo test test-all chaos soak setup setup-tests lint unit coverage coverage-all docker-tests bench bundle
-.PHONY: clean docs
+.PHONY: clean docs image compose-up compose-down
 
 demo: setup
 	.venv/bin/cell demo
@@ -60,6 +62,15 @@ bench: setup-tests
 
 bundle:
 	@scripts/bundle
+
+image: setup-tests
+	packaging/image/build
+
+compose-up: image
+	packaging/compose/up $(or $(CELLS),3)
+
+compose-down:
+	packaging/compose/down
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist *.egg-info

@@ -58,6 +58,24 @@ class Authority:
         )
         return cls(certificate, key)
 
+    @classmethod
+    def load(cls, folder: Path, left: timedelta = timedelta(0)) -> Authority | None:
+        """The CA that :meth:`store` wrote; None without one, or with less time left. Raises OSError."""
+        certificate, key = _authority_files(folder)
+        if not _lasts(certificate, left):
+            return None
+        loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+        if not isinstance(loaded, rsa.RSAPrivateKey):
+            return None
+        return cls(own_certificate(certificate), loaded)
+
+    def store(self, folder: Path) -> None:
+        """Write ``ca.crt`` and ``ca.key``, readable by the owner only. Raises OSError."""
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        certificate, key = _authority_files(folder)
+        _write(key, _pem(self.key))
+        _write(certificate, self.certificate.public_bytes(serialization.Encoding.PEM))
+
     def issue(
         self,
         folder: Path,
@@ -115,16 +133,20 @@ def development_instance_authority(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+def _authority_files(folder: Path) -> tuple[Path, Path]:
+    return folder / "ca.crt", folder / "ca.key"
+
+
 def _good(files: IdentityFiles) -> bool:
     return _lasts(files.cert_file) and files.ca_file.exists() and files.key_file.exists()
 
 
-def _lasts(certificate: Path) -> bool:
+def _lasts(certificate: Path, least: timedelta = RENEW_BEFORE) -> bool:
     try:
         left = own_certificate(certificate).not_valid_after_utc - datetime.now(UTC)
     except TLSConfigurationError:
         return False
-    return left > RENEW_BEFORE
+    return left > least
 
 
 def _pem(key: rsa.RSAPrivateKey) -> bytes:
