@@ -335,6 +335,10 @@ async def test_the_page_is_used_with_keys_alone(shown: ShownCell, open_page: Ope
         await expect(it.page.locator("#keys")).to_be_visible()
         await keys.press("Escape")
         await expect(it.page.locator("#keys")).to_be_hidden()
+        await it.page.locator("#help").click()
+        await expect(it.page.locator("#keys")).to_be_visible()
+        await keys.press("Enter")
+        await expect(it.page.locator("#keys")).to_be_hidden()
         await it.page.go_back()
         await expect(it.page.locator("#detail h2")).to_have_text("shop #1")
 

@@ -293,7 +293,7 @@ function happened(row) {
 }
 
 function summary(counts) {
-  return Object.entries(counts).filter(([, number]) => number).map(([state, number]) => `${number} ${LABELS[state]}`).join(", ");
+  return Object.keys(LABELS).filter((state) => counts[state]).map((state) => `${counts[state]} ${LABELS[state]}`).join(", ");
 }
 
 function showSquares(grid, squares, instances) {

@@ -112,7 +112,7 @@ function showTotals() {
   }
   vital("running", control ? `${running} of ${desired}` : running, "instances run", control && running < desired ? "warn" : "");
   vital("starting", counts.starting ?? 0, "starting", "");
-  vital("waiting", counts.waiting ?? 0, "wait for a cell", "warn");
+  vital("waiting", counts.waiting ?? 0, "wait for a cell", "warn").hidden = !control;
   vital("crashed", counts.crashed ?? 0, "crashed", "bad");
   vital("tasks", tasks, tasks === 1 ? "Task runs" : "Tasks run", "");
   vital("failed", failed, failed === 1 ? "Task failed" : "Tasks failed", "bad");
@@ -139,6 +139,7 @@ function vital(name, figure, label, tone, part = null) {
   meter(made.childNodes[2], part);
   setAttribute(made, "data-tone", tone && figure !== 0 ? tone : null);
   made.classList.toggle("zero", figure === 0);
+  return made;
 }
 
 // -- the feed -------------------------------------------------------------------------------------------------
@@ -204,6 +205,8 @@ document.addEventListener("keydown", (event) => {
   }
   event.preventDefault();
 });
+
+$("help").addEventListener("click", () => $("keys").showModal());
 
 const narrow = matchMedia("(max-width: 60rem)");
 filter.addEventListener("input", show);
