@@ -1,10 +1,12 @@
 """Measure what is promised: run the commands of all promises one after another, and print the verdicts.
 
 The runs go to benchmarks/results.json with the facts of the machine; runs of earlier times that are not
-repeated stay there. Plots of cost over size go to benchmarks/plots. `--update` also rewrites the table of
-SPECIFICATION.md. The exit status is 1 if a command failed or a miss has no explanation.
+repeated stay there, as those of commands that take long. Plots of cost over size go to benchmarks/plots.
+`--update` also rewrites the table of SPECIFICATION.md. The exit status is 1 if a command failed or a miss has
+no explanation.
 
     .venv/bin/python -m benchmarks
+    .venv/bin/python -m benchmarks --long --minutes 30
     .venv/bin/python -m benchmarks --only burst --only steps
     .venv/bin/python -m benchmarks --no-run --update
 """
@@ -32,10 +34,15 @@ SPECIFICATION = ROOT / "SPECIFICATION.md"
 MINUTES = 15.0
 
 
-def commands(only: Sequence[str]) -> list[Command]:
-    """The commands of the promises, each once; ``only`` those that contain one of these texts."""
+def commands(only: Sequence[str], *, long: bool) -> list[Command]:
+    """The commands of the promises, each once.
+
+    only: those that contain one of these texts, also long ones. long: without ``only``, long ones too.
+    """
     found = dict.fromkeys(promise.command for promise in PROMISES)
-    return [each for each in found if not only or any(text in each.text for text in only)]
+    if only:
+        return [each for each in found if any(text in each.text for text in only)]
+    return [each for each in found if long or not each.is_long]
 
 
 def measure(chosen: Sequence[Command], minutes: float) -> list[Run]:
@@ -74,13 +81,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", default=[], help="commands with this text; repeatable")
+    parser.add_argument("--long", action="store_true", help="also commands that take long")
     parser.add_argument("--no-run", action="store_true", help="judge the stored runs")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for all (default 15)")
     parser.add_argument("--update", action="store_true", help="rewrite the table of SPECIFICATION.md")
     parser.add_argument("--results", type=Path, default=RESULTS, help="default benchmarks/results.json")
     parser.add_argument("--plots", type=Path, default=DRAWINGS, help="folder (default benchmarks/plots)")
     args = parser.parse_args()
-    chosen, runs = commands(args.only), load_runs(args.results)
+    chosen, runs = commands(args.only, long=args.long), load_runs(args.results)
     if args.no_run:
         facts = load_machine(args.results)
     else:

@@ -11,7 +11,7 @@ control plane. The descriptors, threads, memory and CPU are those of its process
   removal    from the first deletion until the engine has none of the containers
 
     .venv/bin/python -m benchmarks.full
-    .venv/bin/python -m benchmarks.full --n 25 --idle-seconds 10
+    .venv/bin/python -m benchmarks.full --n 25 100 --idle-seconds 10
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ PROGRAM = (
     "while :; do echo a line of an app that says something each second; read -t 1 none <&3; done",
 )
 """Listens on a port and prints a line per second. A shell's ``read`` waits without a process for it."""
-FIRST, LAST = "first", "one-more"
 PATIENCE_S = 900.0
 
 
@@ -188,36 +187,44 @@ async def _loop_lag(cell: LocalCell) -> tuple[float, float]:
     return values[f"{name}_sum"], values[f"{name}_count"]
 
 
-async def measure(count: int, rules: int, idle_seconds: float) -> list[Figure]:
+async def measure(counts: Sequence[int], rules: int, idle_seconds: float) -> list[Figure]:
     """Print each figure."""
-    run = uuid.uuid4().hex[:8]
-    guids = [f"full-{run}-{number}" for number in range(count)]
-    first, last = f"full-{run}-{FIRST}", f"full-{run}-{LAST}"
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
         folder = Path(name)
         client = docker.APIClient()
         ensure_image(client, BUSYBOX_IMAGE, folder)
         client.close()
-        config = folder / "rep.json"
-        config.write_text(
-            json.dumps(
-                {"container_max_count": count + 10, "memory_mb": str(64 * count + 1024), "disk_mb": "1000000"}
-            )
-        )
         await asyncio.to_thread(engine_alone, 2)  # the first containers of an engine are slower
-        floor = await asyncio.to_thread(engine_alone, count)
-        print(f"engine alone: {max(floor.finished):.2f} s, removal {floor.removal:.2f} s", flush=True)
-        async with local_cell(folder / "state", arguments=["--config", str(config)]) as cell:
-            await start(cell, [f"{first}-warm"], rules, count + 3)
-            await remove(cell, [f"{first}-warm"])
-            (one,) = await start(cell, [first], rules, count + 1)
-            await remove(cell, [first])
-            running = await start(cell, guids, rules, 0)
-            print(f"{count} LRPs RUNNING after {max(running):.2f} s", flush=True)
-            await asyncio.sleep(idle_seconds / 2)  # what a burst leaves to do is done
-            used = await idle(cell, idle_seconds)
-            (one_more,) = await start(cell, [last], rules, count + 2)
-            removal = await remove(cell, [*guids, last])
+        for count in counts:
+            figures += await _measure_one(folder / str(count), count, rules, idle_seconds)
+    return figures
+
+
+async def _measure_one(folder: Path, count: int, rules: int, idle_seconds: float) -> list[Figure]:
+    run = uuid.uuid4().hex[:8]
+    guids = [f"full-{run}-{number}" for number in range(count)]
+    warm, first, last = (f"full-{run}-{name}" for name in ("warm", "first", "one-more"))
+    floor = await asyncio.to_thread(engine_alone, count)
+    print(f"engine alone: {max(floor.finished):.2f} s, removal {floor.removal:.2f} s", flush=True)
+    folder.mkdir()
+    config = folder / "rep.json"
+    config.write_text(
+        json.dumps(
+            {"container_max_count": count + 10, "memory_mb": str(64 * count + 1024), "disk_mb": "1000000"}
+        )
+    )
+    async with local_cell(folder / "state", arguments=["--config", str(config)]) as cell:
+        await start(cell, [warm], rules, count)
+        await remove(cell, [warm])
+        (one,) = await start(cell, [first], rules, count)
+        await remove(cell, [first])
+        running = await start(cell, guids, rules, 0)
+        print(f"{count} LRPs RUNNING after {max(running):.2f} s", flush=True)
+        await asyncio.sleep(idle_seconds / 2)  # what a burst leaves to do is done
+        used = await idle(cell, idle_seconds)
+        (one_more,) = await start(cell, [last], rules, count)
+        removal = await remove(cell, [*guids, last])
     figures = [
         *(
             Figure(name, of(running), "s", count, of(floor.finished))
@@ -233,7 +240,7 @@ async def measure(count: int, rules: int, idle_seconds: float) -> list[Figure]:
     ]
     for figure in figures:
         floor_text = f", floor {figure.floor:.2f}, ratio {figure.ratio:.2f}" if figure.floor else ""
-        print(f"full n={count}: {figure.name:11} {figure:9.2f} {figure.unit:2}{floor_text}")
+        print(f"full n={count}: {figure.name:11} {figure:9.2f} {figure.unit:2}{floor_text}", flush=True)
     return figures
 
 
@@ -243,7 +250,7 @@ def _p99(values: Sequence[float]) -> float:
 
 def main() -> None:
     parser = arguments_of(__doc__)
-    parser.add_argument("--n", type=int, default=250, help="how many LRPs (default 250)")
+    parser.add_argument("--n", type=int, nargs="+", default=[250], help="how many LRPs (default 250)")
     parser.add_argument("--egress-rules", type=int, default=100, help="rules of each LRP (default 100)")
     parser.add_argument("--idle-seconds", type=float, default=30, help="how long idle counts (default 30)")
     args = parser.parse_args()

@@ -22,6 +22,7 @@ class Plot:
 
 PLOTS: Sequence[Plot] = (
     Plot("burst", "benchmarks.burst", "LRPs", ("seconds",)),
+    Plot("full", "benchmarks.full", "LRPs", ("seconds", "p50", "one_more", "removal")),
     Plot("restart", "benchmarks.restart", "containers", ("answers", "adopted", "works")),
     Plot("steps", "benchmarks.steps", "actions", ("parallel", "serial", "towers")),
     Plot(

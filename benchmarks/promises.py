@@ -15,12 +15,13 @@ class Command:
     """A command that measures: arguments of `python -m`.
 
     limit_s: seconds after which it is stopped. has_figures: whether it has `--json`; without it, a row is met
-    if the command succeeds.
+    if the command succeeds. is_long: it runs only if asked for.
     """
 
     text: str
     limit_s: float = 120
     has_figures: bool = True
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def _control(part: str) -> Command:
 
 
 BURST = Command("benchmarks.burst --n 1 25", limit_s=240)
-BURST_WITH_RULES = Command("benchmarks.burst --n 100 --egress-rules 100", limit_s=420)
+BURST_WITH_RULES = Command("benchmarks.burst --n 100 --egress-rules 100 --rounds 2", limit_s=300)
 LOGS = Command("benchmarks.logs", limit_s=180)
 RESTART = Command("benchmarks.restart --n 50 100", limit_s=300)
 CHECKS = Command("benchmarks.checks")
@@ -53,6 +54,9 @@ BUNDLE = Command("benchmarks.bundle", limit_s=180)
 LISTS = _control("'list all' --only 'longest write in it'")
 NETWORK = Command("benchmarks.network", limit_s=300)
 SSH = Command("benchmarks.ssh", limit_s=180)
+FULL = Command("benchmarks.full --n 25 250", limit_s=900, is_long=True)
+PEERS = Command("benchmarks.peers --n 10 --idle-seconds 10", limit_s=240)
+THE_PEERS = "`docker run`, `docker-compose`, Docker Swarm on one node"
 THE_SAME = "the same"
 A_TENTH = "a tenth of it"
 SSHD = "OpenSSH's sshd"
@@ -289,5 +293,54 @@ PROMISES: Sequence[Promise] = (
         floor="-",
         command=SSH,
         limits=("serving <= 40",),
+    ),
+    Promise(
+        name="A full cell: 250 LRPs with a check, a port, 100 egress rules and a line of log per second each",
+        aim="<= 1.15 x; one more <= 1.3 x of the first",
+        measured="{seconds[250].ratio:.2f} x ({seconds[250]:.0f} s); an instance RUNNING after "
+        "{p50[250]:.0f} s (p50) and {p99[250]:.0f} s (p99); one more {one_more[250].ratio:.2f} x "
+        "({one_more[250]:.2f} s); removal {removal[250].ratio:.2f} x",
+        floor="the engine alone with network `none`, 8 at a time; the first LRP of the empty cell",
+        command=FULL,
+        limits=("seconds[250].ratio <= 1.15", "one_more[250].ratio <= 1.3"),
+    ),
+    Promise(
+        name="The same cell, idle, with its control plane",
+        aim="< 150 MB, < 10 % of a core",
+        measured="{rss[250]:.0f} MB, {cpu[250]:.1f} % of a core, {descriptors[250]:.0f} descriptors, "
+        "{threads[250]:.0f} threads, timers {loop_lag[250]:.1f} ms late",
+        floor="-",
+        command=FULL,
+        limits=("rss[250] <= 150", "cpu[250] <= 10"),
+    ),
+    Promise(
+        name="Ten instances started and removed, as by peers",
+        aim="-",
+        measured="start {burst_docker_run.ratio:.2f} x, {burst_docker_compose.ratio:.2f} x and "
+        "{burst_swarm.ratio:.2f} x; removal {removal_docker_run.ratio:.2f} x, "
+        "{removal_docker_compose.ratio:.2f} x and {removal_swarm.ratio:.2f} x",
+        floor=THE_PEERS,
+        command=PEERS,
+    ),
+    Promise(
+        name="Ten idle instances with a check each 2 s, all processes around them",
+        aim="<= 0.5 x the CPU",
+        measured="{idle_docker_run.ratio:.2f} x, {idle_docker_compose.ratio:.2f} x and "
+        "{idle_swarm.ratio:.2f} x; memory {memory_docker_run.ratio:.1f} x, "
+        "{memory_docker_compose.ratio:.1f} x and {memory_swarm.ratio:.1f} x ({memory_docker_run:.0f} MB)",
+        floor=THE_PEERS,
+        command=PEERS,
+        limits=tuple(f"idle_{peer}.ratio <= 0.5" for peer in ("docker_run", "docker_compose", "swarm")),
+    ),
+    Promise(
+        name="kill -9 of what keeps ten instances, and its restart",
+        aim="all go on",
+        measured="{kept_docker_run:.0f} of 10 go on, with the peers {kept_docker_run.floor:.0f}, "
+        "{kept_docker_compose.floor:.0f} and {kept_swarm.floor:.0f}; all run after "
+        "{restart_docker_run:.1f} s, with the peers {restart_docker_run.floor:.1f}, "
+        "{restart_docker_compose.floor:.1f} and {restart_swarm.floor:.1f} s",
+        floor=f"{THE_PEERS}: their `dockerd`, without live-restore",
+        command=PEERS,
+        limits=("kept_docker_run >= 10",),
     ),
 )

@@ -31,7 +31,8 @@ def test_a_promise_can_be_judged(promise: Promise) -> None:
     module, *_ = shlex.split(promise.command.text)
     assert importlib.util.find_spec(module) is not None
     fields = [name for _, name, _, _ in Formatter().parse(promise.measured) if name]
-    assert promise.command.has_figures == bool(fields) == bool(promise.limits)
+    assert promise.command.has_figures == bool(fields)
+    assert bool(promise.limits) == (bool(fields) and promise.aim != "-")
     for limit in promise.limits:
         _, comparison, bound = limit.split()
         assert comparison in COMPARISONS
