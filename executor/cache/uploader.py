@@ -15,6 +15,7 @@ from tenacity import retry_if_exception_type
 from bbs.backoff import Backoff
 from common.shielded import finish
 from executor.cache.api import Progress, UploadError
+from executor.cache.http import shown
 from executor.cache.transport import transport_text
 
 BACKOFF = Backoff(attempts=3)
@@ -40,7 +41,7 @@ class Uploader:
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         """POST the file, return its size in bytes; up to 3 attempts. A status below 400 is success.
 
-        Raises UploadError with the last attempt's reason.
+        Raises UploadError with the last attempt's reason, which names the URL without its secrets.
         """
         try:
             headers = await asyncio.to_thread(_headers, path)
@@ -66,7 +67,7 @@ class Uploader:
                 ) as response:
                     status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise UploadError(f'Post "{url}": {transport_text(error)}') from error
+            raise UploadError(f'Post "{shown(url)}": {transport_text(error)}') from error
         if status >= 400:
             raise UploadError(f"Upload failed: Status code {status}")
 

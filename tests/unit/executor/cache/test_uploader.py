@@ -73,6 +73,14 @@ async def test_nobody_listens(session, payload, unused_tcp_port):
     )
 
 
+async def test_the_secrets_of_a_url_are_in_no_reason(session, payload, unused_tcp_port):
+    """The reason goes to the control plane and to logs."""
+    url = f"http://user:secret@127.0.0.1:{unused_tcp_port}/p?upload-uri=https://u:secret@cc"
+    with pytest.raises(UploadError, match=rf'^Post "http://127.0.0.1:{unused_tcp_port}/p": ') as caught:
+        await Uploader(session, backoff=AT_ONCE).upload(payload, url)
+    assert "secret" not in str(caught.value)
+
+
 async def test_a_server_that_takes_too_long(session, site, payload):
     let_go = asyncio.Event()
 
