@@ -228,7 +228,7 @@ async def sides(executor: FakeExecutor) -> AsyncIterator[list[str]]:
     applications = (
         network.application(),
         AdminRoutes(EvacuationFlag(), courier).application(),
-        debug_application(logging.Logger("fuzzed")),
+        debug_application(),
     )
     async with (
         deletions.open(),

@@ -16,7 +16,9 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from cell.development.images import remove_others
 from lifecycle.bundle.sources import default_cache
+from tests.docker.bundle.golden import Mode, chosen, outcome
 from tests.docker.bundle.golden_certificates import write_certificates
+from tests.support.thorough import THOROUGH
 
 START_TIMEOUT = 60.0
 
@@ -149,3 +151,21 @@ def box(docker_client: APIClient, unique: str) -> Iterator[Callable[..., Box]]:
             return Box(docker_client, unique, process)
 
         yield start
+
+
+@pytest.fixture
+def replay(
+    box: Callable[..., Box],
+    image_of: Callable[[str], str],
+    bundle: Path,
+    library: Path,
+    certificates: Path,
+) -> Callable[[Mode, str], None]:
+    """The cases of a mode and a root filesystem come out there as recorded."""
+
+    def replay(mode: Mode, root: str) -> None:
+        cases = chosen(mode, root)
+        assert len(cases) > (200 if THOROUGH else 10)
+        assert outcome(cases, mode, image_of(root), box, bundle, library, certificates) == {}
+
+    return replay

@@ -92,21 +92,6 @@ def chosen(mode: Mode, root: str) -> list[dict[str, Any]]:
     return cases
 
 
-def replay(
-    mode: Mode,
-    root: str,
-    box: Callable[..., Any],
-    image_of: Callable[[str], str],
-    bundle: Path,
-    library: Path,
-    certificates: Path,
-) -> None:
-    """The cases of a root filesystem and a mode come out there as recorded."""
-    cases = chosen(mode, root)
-    assert len(cases) > (200 if THOROUGH else 10)
-    assert outcome(cases, mode, image_of(root), box, bundle, library, certificates) == {}
-
-
 def outcome(
     cases: list[dict[str, Any]],
     mode: Mode,

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.docker.bundle.golden import ROOTS, UNKNOWN_USER, replay
+from tests.docker.bundle.golden import ROOTS, UNKNOWN_USER, Mode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_recorded_cases_as_an_unknown_user(
-    root: str,
-    box: Callable[..., Any],
-    image_of: Callable[[str], str],
-    bundle: Path,
-    library: Path,
-    certificates: Path,
-) -> None:
-    replay(UNKNOWN_USER, root, box, image_of, bundle, library, certificates)
+def test_recorded_cases_as_an_unknown_user(root: str, replay: Callable[[Mode, str], None]) -> None:
+    replay(UNKNOWN_USER, root)

@@ -36,7 +36,7 @@ from executor.model import Container, ContainerState, EventKind
 from rep.agent import RepAgent
 from rep.config import parse
 from rep.server import listening
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor
@@ -161,6 +161,16 @@ class Deployment:
         ):
             assert await answer.json(content_type=None) == {"LRPs": None, "Tasks": None}
         return [self.executor.store[guid] for guid in self.executor.store.keys() - before]
+
+    async def run(self, *indices: int) -> list[Container]:
+        """The containers of offered work that run."""
+        containers = await self.offer(*indices)
+        for each in containers:
+            await until(
+                lambda guid=each.guid: self.executor.container(guid).state is ContainerState.INITIALIZING
+            )
+            self.become(each.guid, ContainerState.RUNNING, EventKind.RUNNING)
+        return containers
 
     def become(self, guid: str, state: ContainerState, kind: EventKind) -> None:
         container = self.executor.container(guid)

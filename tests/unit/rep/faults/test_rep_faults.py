@@ -30,9 +30,7 @@ ATTEMPTS = 3
 async def test_a_bbs_that_fails_for_a_while_costs_only_time(
     deployment: Deployment, executor: FakeExecutor, fault: str
 ) -> None:
-    (running,) = await deployment.offer(0)
-    await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
-    deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
+    (running,) = await deployment.run(0)
     await deployment.until({0: "RUNNING", 1: "UNCLAIMED"})
 
     deployment.spoiler.fault = fault
@@ -54,9 +52,7 @@ async def test_one_instance_nobody_answers_for_does_not_hold_up_others(
     await until(lambda: executor.container(stuck.guid).state is S.INITIALIZING)
     deployment.spoiler.fault, deployment.spoiler.about = "hang", stuck.guid
     deployment.become(stuck.guid, S.RUNNING, EventKind.RUNNING)
-    (other,) = await deployment.offer(1)
-    await until(lambda: executor.container(other.guid).state is S.INITIALIZING)
-    deployment.become(other.guid, S.RUNNING, EventKind.RUNNING)
+    await deployment.run(1)
     await deployment.until({0: "CLAIMED", 1: "RUNNING"})
     deployment.spoiler.fault = ""
     await deployment.until({0: "RUNNING", 1: "RUNNING"})
@@ -65,9 +61,7 @@ async def test_one_instance_nobody_answers_for_does_not_hold_up_others(
 async def test_attempts_are_bounded_while_the_bbs_is_away(
     deployment: Deployment, executor: FakeExecutor
 ) -> None:
-    (running,) = await deployment.offer(0)
-    await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
-    deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
+    await deployment.run(0)
     await deployment.until({0: "RUNNING", 1: "UNCLAIMED"})
     deployment.spoiler.fault = "500"
     await until(lambda: deployment.spoiler.calls["/v1/tasks/list.r3"] >= 6)
@@ -81,9 +75,7 @@ async def test_an_end_that_cannot_be_told_is_told_later(
     deployment: Deployment, executor: FakeExecutor
 ) -> None:
     """It was lost: the record was removed as residual, without a crash count, a reason or an event."""
-    (running,) = await deployment.offer(0)
-    await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
-    deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
+    (running,) = await deployment.run(0)
     await deployment.until({0: "RUNNING", 1: "UNCLAIMED"})
     deployment.spoiler.fault = "hang up"
     deployment.become(running.guid, S.COMPLETED, EventKind.COMPLETE)
@@ -97,9 +89,7 @@ async def test_an_end_that_cannot_be_told_is_told_later(
 async def test_a_bbs_that_is_not_there_at_all_is_found_again(
     deployment: Deployment, executor: FakeExecutor
 ) -> None:
-    (running,) = await deployment.offer(0)
-    await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
-    deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
+    (running,) = await deployment.run(0)
     await deployment.until({0: "RUNNING", 1: "UNCLAIMED"})
     await deployment.api.stop()
     (waiting,) = await deployment.offer(1)
@@ -140,9 +130,7 @@ async def test_without_locket_the_cell_is_not_listed_and_its_containers_go_on(
     fault: str,
 ) -> None:
     caplog.set_level(logging.INFO)
-    (running,) = await deployment.offer(0)
-    await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
-    deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
+    (running,) = await deployment.run(0)
     await deployment.until({0: "RUNNING", 1: "UNCLAIMED"})
     assert await deployment.cells() == ["cell-1"]
 
