@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass
 
 from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import Presence
@@ -77,6 +78,7 @@ class EvacuationFlag:
         return False
 
 
+@dataclass(slots=True, eq=False)
 class Evacuator:
     """Ends the process when an evacuated cell is empty, or at the evacuation timeout.
 
@@ -87,35 +89,23 @@ class Evacuator:
     log_interval_s: interval of the log lines about the containers left.
     """
 
-    def __init__(
-        self,
-        executor: ExecutorAPI,
-        flag: EvacuationFlag,
-        removals: Removals,
-        deletions: Deletions,
-        ledger: Ledger,
-        *,
-        polling_interval_s: float,
-        timeout_s: float,
-        removal_limit_s: float,
-        log_interval_s: float = LOG_INTERVAL_S,
-    ) -> None:
-        self._executor = executor
-        self._flag = flag
-        self._removals = removals
-        self._deletions = deletions
-        self._ledger = ledger
-        self._polling_interval_s = polling_interval_s
-        self._timeout_s = timeout_s
-        self._removal_limit_s = removal_limit_s
-        self._log_interval_s = log_interval_s
+    executor: ExecutorAPI
+    flag: EvacuationFlag
+    removals: Removals
+    deletions: Deletions
+    ledger: Ledger
+    _: KW_ONLY
+    polling_interval_s: float
+    timeout_s: float
+    removal_limit_s: float
+    log_interval_s: float = LOG_INTERVAL_S
 
     @asynccontextmanager
     async def running(self, finished: Callable[[], None]) -> AsyncIterator[None]:
         """Wait for an evacuation while inside; call ``finished`` at its end."""
 
         async def watch() -> None:
-            await self._flag.wait()
+            await self.flag.wait()
             logger.info("running-evacuator.notified-of-evacuation")
             await self.evacuate()
             finished()
@@ -128,13 +118,13 @@ class Evacuator:
     async def evacuate(self) -> bool:
         """Wait for the last container. False after the evacuation timeout."""
         try:
-            async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(self.timeout_s), asyncio.TaskGroup() as group:
                 helpers = [
                     group.create_task(self._log_progress()),
                     group.create_task(self._repeat_deletions()),
                 ]
-                while self._left() or self._ledger:
-                    await self._removals.wait(self._polling_interval_s)
+                while self._left() or self.ledger:
+                    await self.removals.wait(self.polling_interval_s)
                 for helper in helpers:
                     helper.cancel()
         except TimeoutError:
@@ -148,9 +138,9 @@ class Evacuator:
 
     async def _log_progress(self) -> None:
         while True:
-            data = {"polling-interval": self._polling_interval_s, **self._waiting_for()}
+            data = {"polling-interval": self.polling_interval_s, **self._waiting_for()}
             logger.info("running-evacuator.evacuating.evacuation-incomplete", extra={"data": data})
-            await asyncio.sleep(self._log_interval_s)
+            await asyncio.sleep(self.log_interval_s)
 
     async def _repeat_deletions(self) -> None:
         """Repeat the deletion of ended containers that stay: their end or deletion hangs or failed.
@@ -159,8 +149,8 @@ class Evacuator:
         """
         looks: dict[str, int] = {}
         while True:
-            await asyncio.sleep(self._removal_limit_s)
-            unstored = {guid for guid in self._ledger if not self._ledger.is_stored(guid)}
+            await asyncio.sleep(self.removal_limit_s)
+            unstored = {guid for guid in self.ledger if not self.ledger.is_stored(guid)}
             ending = (item.guid for item in self._left() if _should_go(item) and item.guid not in unstored)
             looks = {guid: looks.get(guid, 0) + 1 for guid in sorted(ending)}
             for guid, look in looks.items():
@@ -169,14 +159,14 @@ class Evacuator:
                 force = look > 1 + DELETIONS_BEFORE_FORCE
                 data = {
                     "guid": guid,
-                    "for-at-least-s": (look - 1) * self._removal_limit_s,
+                    "for-at-least-s": (look - 1) * self.removal_limit_s,
                     "force": force,
                 }
                 logger.error("running-evacuator.evacuating.container-will-not-go", extra={"data": data})
-                self._deletions.start(guid, "running-evacuator.failed-to-delete-container", force=force)
+                self.deletions.start(guid, "running-evacuator.failed-to-delete-container", force=force)
 
     def _left(self) -> list[Container]:
-        return self._executor.containers()
+        return self.executor.containers()
 
     def _waiting_for(self) -> dict[str, object]:
         """Data of a log entry: the containers left, their number by state, and the number of reports."""
@@ -185,7 +175,7 @@ class Evacuator:
         return {
             "containers": [container.guid for container in left],
             "states": dict(states),
-            "outcomes": len(self._ledger),
+            "outcomes": len(self.ledger),
         }
 
 
@@ -197,63 +187,53 @@ class CleanupFailed(Exception):
     """Containers were left at the end of the clean-up time."""
 
 
+@dataclass(slots=True, eq=False)
 class Cleanup:
     """Deletes every container of the cell at the end of a rep that leaves none."""
 
-    def __init__(
-        self,
-        cell_id: str,
-        executor: ExecutorAPI,
-        bbs: BBSClient,
-        removals: Removals,
-        deletions: Deletions,
-        metrics: MetricsSink,
-        *,
-        timeout_s: float,
-        poll_s: float = CLEANUP_POLL_S,
-    ) -> None:
-        self._cell_id = cell_id
-        self._executor = executor
-        self._bbs = bbs
-        self._removals = removals
-        self._deletions = deletions
-        self._metrics = metrics
-        self._timeout_s = timeout_s
-        self._poll_s = poll_s
+    cell_id: str
+    executor: ExecutorAPI
+    bbs: BBSClient
+    removals: Removals
+    deletions: Deletions
+    metrics: MetricsSink
+    _: KW_ONLY
+    timeout_s: float
+    poll_s: float = CLEANUP_POLL_S
 
     async def run(self) -> None:
         """Raises BBSError if the BBS call fails (then nothing is deleted), CleanupFailed on timeout."""
         logger.info("evacuation-cleanup.signalled")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                actual_lrps = await self._bbs.actual_lrps(cell_id=self._cell_id)
+            async with asyncio.timeout(self.timeout_s):
+                actual_lrps = await self.bbs.actual_lrps(cell_id=self.cell_id)
         except TimeoutError:
-            raise CleanupFailed(f"the BBS did not answer within {self._timeout_s:g} s") from None
+            raise CleanupFailed(f"the BBS did not answer within {self.timeout_s:g} s") from None
         stranded = sum(lrp.presence is Presence.EVACUATING for lrp in actual_lrps)
-        self._metrics.gauge("StrandedEvacuatingActualLRPs", stranded, "Metric")
+        self.metrics.gauge("StrandedEvacuatingActualLRPs", stranded, "Metric")
         logger.info(
             "evacuation-cleanup.finished-evacuating",
             extra={"data": {"stranded-evacuating-actual-lrps": stranded}},
         )
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 begun: set[str] = set()
                 # the listeners are still up: containers of new work are deleted too
-                while left := {container.guid for container in self._executor.containers()}:
+                while left := {container.guid for container in self.executor.containers()}:
                     for guid in left - begun:
                         self._delete(guid)
                     begun |= left
-                    await self._removals.wait(self._poll_s)
+                    await self.removals.wait(self.poll_s)
         except TimeoutError:
-            guids = [container.guid for container in self._executor.containers()]
+            guids = [container.guid for container in self.executor.containers()]
             logger.error(
                 "evacuation-cleanup.failed-to-cleanup-all-containers", extra={"data": {"containers": guids}}
             )
             raise CleanupFailed(
-                f"failed-to-cleanup-all-containers: {len(guids)} left after {self._timeout_s:g} s: {guids}"
+                f"failed-to-cleanup-all-containers: {len(guids)} left after {self.timeout_s:g} s: {guids}"
             ) from None
         logger.info("evacuation-cleanup.deleted-containers-successfully")
 
     def _delete(self, guid: str) -> None:
-        self._executor.log(guid, f"Cell {self._cell_id} reached evacuation timeout for instance {guid}")
-        self._deletions.start(guid, "evacuation-cleanup.failed-to-delete-container")
+        self.executor.log(guid, f"Cell {self.cell_id} reached evacuation timeout for instance {guid}")
+        self.deletions.start(guid, "evacuation-cleanup.failed-to-delete-container")

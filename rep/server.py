@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -134,24 +135,16 @@ class MetricsRoutes:
         return web.Response(body=page.body, headers={"Content-Type": page.content_type})
 
 
+@dataclass(slots=True, eq=False)
 class NetworkRoutes:
     """Routes for the auctioneer, the BBS and operators."""
 
-    def __init__(
-        self,
-        identity: CellIdentity,
-        executor: ExecutorAPI,
-        evacuation: EvacuationFlag,
-        deletions: Deletions,
-        metrics: RequestMetrics,
-        ledger: Ledger,
-    ) -> None:
-        self._ledger = ledger
-        self._identity = identity
-        self._executor = executor
-        self._evacuation = evacuation
-        self._deletions = deletions
-        self._metrics = metrics
+    identity: CellIdentity
+    executor: ExecutorAPI
+    evacuation: EvacuationFlag
+    deletions: Deletions
+    metrics: RequestMetrics
+    ledger: Ledger
 
     def application(self) -> web.Application:
         """The listener's application."""
@@ -172,53 +165,53 @@ class NetworkRoutes:
 
     async def state(self, request: web.Request) -> web.Response:
         """The cell's state; 503 with the same body when the engine's health check or the journal fails."""
-        state = cell_state(self._identity, self._executor, evacuating=bool(self._evacuation))
-        healthy = self._executor.healthy and not self._ledger.failure
+        state = cell_state(self.identity, self.executor, evacuating=bool(self.evacuation))
+        healthy = self.executor.healthy and not self.ledger.failure
         return _json(state.to_json(), 200 if healthy else 503)
 
     async def container_metrics(self, request: web.Request) -> web.Response:
         """The latest container metrics."""
-        cell_id = self._identity.config.cell_id
-        containers = self._executor.containers()
-        return _json(container_metrics(cell_id, containers, self._executor.metrics()))
+        cell_id = self.identity.config.cell_id
+        containers = self.executor.containers()
+        return _json(container_metrics(cell_id, containers, self.executor.metrics()))
 
     async def perform(self, request: web.Request) -> web.Response:
         """Reserve the offered work that fits; respond with the rest."""
         async with whole_body(request) as body:
             work = read_work(body)
-        config = self._identity.config
+        config = self.identity.config
         admission = auction.admit(
             work,
             cell_id=config.cell_id,
-            evacuating=bool(self._evacuation),
-            remaining_memory_mb=self._executor.remaining_resources().memory_mb,
+            evacuating=bool(self.evacuation),
+            remaining_memory_mb=self.executor.remaining_resources().memory_mb,
             proxy_allocation_mb=config.proxy_allocation_mb,
-            stacks=self._identity.stacks,
-            unreported=self._ledger,
+            stacks=self.identity.stacks,
+            unreported=self.ledger,
         )
-        refused = auction.perform(admission, self._executor, trace_id=trace_id(request.headers))
-        self._metrics.count_auctioned("lrp", len(work.lrps), len(refused.lrps))
-        self._metrics.count_auctioned("task", len(work.tasks), len(refused.tasks))
+        refused = auction.perform(admission, self.executor, trace_id=trace_id(request.headers))
+        self.metrics.count_auctioned("lrp", len(work.lrps), len(refused.lrps))
+        self.metrics.count_auctioned("task", len(work.tasks), len(refused.tasks))
         return _json(refused.to_json())
 
     async def update(self, request: web.Request) -> web.Response:
         """Update routes or tags of a container."""
         async with whole_body(request) as body:
             update = read_update(body, _instance_guid(request))
-        await self._executor.update(update, trace_id=trace_id(request.headers))
+        await self.executor.update(update, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def stop(self, request: web.Request) -> web.Response:
         """Signal the container; waits for its creation or destruction in progress, not for its end."""
         guid = _instance_guid(request)
-        await self._executor.stop(guid, trace_id=trace_id(request.headers))
+        await self.executor.stop(guid, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Start to delete the task's container. Always 202, also for an unknown task or an invalid guid."""
         guid = request.match_info["task_guid"]
         if is_guid(guid):
-            self._deletions.start(guid, CANCEL_FAILED, trace_id=trace_id(request.headers))
+            self.deletions.start(guid, CANCEL_FAILED, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def reset(self, request: web.Request) -> web.Response:
@@ -229,7 +222,7 @@ class NetworkRoutes:
     def _tracked(self, kind: str, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             response: web.StreamResponse = _status(500)
-            with traced(trace_id(request.headers)), about(_subject(request)), self._metrics.track(kind):
+            with traced(trace_id(request.headers)), about(_subject(request)), self.metrics.track(kind):
                 try:
                     response = await handler(request)
                 except InvalidDocument as error:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final
 
 from cell.assembly.failures import USER_ERRORS
@@ -55,6 +55,7 @@ def why_later(keys: Collection[str]) -> str:
     return "they are used at the start only"
 
 
+@dataclass(slots=True, eq=False)
 class Reloader:
     """Reloads when ``asked`` is set.
 
@@ -64,30 +65,21 @@ class Reloader:
     announced: a context around each reload.
     """
 
-    def __init__(
-        self,
-        config: RepConfig,
-        load: Callable[[], RepConfig],
-        apply: Callable[[RepConfig, Collection[str]], Awaitable[None]],
-        check_certificates: Callable[[], object],
-        *,
-        asked: asyncio.Event,
-        announced: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._config = config
-        self._load = load
-        self._apply = apply
-        self._check_certificates = check_certificates
-        self._asked = asked
-        self._announced = announced
+    config: RepConfig
+    load: Callable[[], RepConfig]
+    apply: Callable[[RepConfig, Collection[str]], Awaitable[None]]
+    check_certificates: Callable[[], object]
+    _: KW_ONLY
+    asked: asyncio.Event
+    announced: Callable[[], AbstractContextManager[None]] = nullcontext
 
     async def run(self) -> None:
         """Reload at every request."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self.asked.wait()
+            self.asked.clear()
             try:
-                with self._announced():
+                with self.announced():
                     await self.reload()
             except Exception:
                 # The cell goes on with the settings that it has.
@@ -95,18 +87,18 @@ class Reloader:
 
     async def reload(self) -> None:
         """Read the file and use what can be used without a restart."""
-        self._check_certificates()
+        self.check_certificates()
         try:
-            found = await asyncio.to_thread(self._load)
-            changed = changed_keys(self._config, found)
+            found = await asyncio.to_thread(self.load)
+            changed = changed_keys(self.config, found)
             live = [key for key in changed if key in LIVE]
             later = [key for key in changed if key not in LIVE]
-            config = replace(self._config, **{key: getattr(found, key) for key in live})
-            await self._apply(config, live)
+            config = replace(self.config, **{key: getattr(found, key) for key in live})
+            await self.apply(config, live)
         except USER_ERRORS as error:
             logger.error("reload-refused", extra={"data": {"error": str(error)}})
             return
-        self._config = config
+        self.config = config
         for warning in found.warnings:
             logger.warning("configuration-warning", extra={"data": {"warning": warning}})
         level = logging.WARNING if later else logging.INFO

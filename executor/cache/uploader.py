@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import aiohttp
@@ -24,19 +25,14 @@ TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
 _CHUNK = 1 << 20
 
 
+@dataclass(slots=True, eq=False)
 class Uploader:
     """Implements ``FileUploader`` with the session's TLS settings."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        timeout: aiohttp.ClientTimeout = TIMEOUT,
-        backoff: Backoff = BACKOFF,
-    ) -> None:
-        self._session = session
-        self._timeout = timeout
-        self._backoff = backoff
+    session: aiohttp.ClientSession
+    _: KW_ONLY
+    timeout: aiohttp.ClientTimeout = TIMEOUT
+    backoff: Backoff = BACKOFF
 
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         """POST the file, return its size in bytes; up to 3 attempts. A status below 400 is success.
@@ -47,7 +43,7 @@ class Uploader:
             headers = await asyncio.to_thread(_headers, path)
         except OSError as error:
             raise UploadError(f"Upload failed: {transport_text(error)}") from error
-        retrying = self._backoff.retrying(retry_if_exception_type(UploadError))
+        retrying = self.backoff.retrying(retry_if_exception_type(UploadError))
         await retrying(self._attempt, path, url, headers, progress)
         return int(headers["Content-Length"])
 
@@ -62,8 +58,8 @@ class Uploader:
 
         try:
             with await finish(asyncio.to_thread(_Watched, path, sent), discard=_Watched.close) as file:
-                async with self._session.post(
-                    url, data=file, headers=headers, timeout=self._timeout
+                async with self.session.post(
+                    url, data=file, headers=headers, timeout=self.timeout
                 ) as response:
                     status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
