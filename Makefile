@@ -5,10 +5,11 @@
 # make bench   measures what SPECIFICATION.md promises, in 15 minutes
 # make image   builds the container image diego-cell:latest
 # make compose-up    starts a control plane and CELLS=3 cells with Docker Compose; compose-down removes them
+# make deb     builds the Debian packages of the cell and of the ssh proxy into dist/
 # make docs    writes the documents as a site to build/site
 # make soak    the same for 30 minutes (MINUTES=N)
 .PHONY: demo test test-all chaos soak setup setup-tests lint unit coverage coverage-all docker-tests bench bundle
-.PHONY: clean docs image compose-up compose-down
+.PHONY: clean deb docs image compose-up compose-down wheel
 
 demo: setup
 	.venv/bin/cell demo
@@ -71,6 +72,12 @@ compose-up: image
 
 compose-down:
 	packaging/compose/down
+
+wheel:
+	@scripts/wheel
+
+deb:
+	@scripts/deb
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist *.egg-info

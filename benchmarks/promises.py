@@ -343,4 +343,12 @@ PROMISES: Sequence[Promise] = (
         command=PEERS,
         limits=("kept_docker_run >= 10",),
     ),
+    Promise(
+        name="Exposure of the services, by `systemd-analyze security`: cell, ssh proxy",
+        aim="<= 5.0, <= 1.5",
+        measured="{cell:.1f} and {proxy:.1f}, the floor {cell.floor:.1f}",
+        floor="a unit without restrictions",
+        command=Command("benchmarks.exposure"),
+        limits=("cell <= 5.0", "proxy <= 1.5"),
+    ),
 )

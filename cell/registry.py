@@ -39,8 +39,12 @@ COMMANDS: dict[str, str] = {
     "outcomes": "list the outcomes of containers that the BBS has not recorded yet",
     "drain": "evacuate a cell, and wait until it has ended",
     "orphans": "list the containers of a cell that its rep does not know, or remove them",
+    "clean": "remove the containers and the network of a cell that will not start again",
     "explain": "show a finished run as a tree, the failing step first",
     "completion": "print the completion script of a shell",
+    "support-bundle": "collect what is needed to find out what is wrong with a cell, without secrets",
+    "version": "show the version of the cell, and of what it runs on",
+    "help": "describe a command, or list all commands",
 }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lifecycle.bundle.build import write_archives
 from lifecycle.bundle.debian import PackageError, one_at_a_time
-from lifecycle.bundle.sources import default_cache, sources_hash
+from lifecycle.bundle.sources import PREBUILT, default_cache, sources_hash
 
 READY = "ready"
 """Folder of the archives in the cache folder of the builds."""
@@ -119,7 +119,7 @@ def given_bundle(archives: Path, folder: Path) -> Bundle:
 def own_bundle() -> Bundle:
     """The bundle of this version's sources; built if it does not exist. Raises BundleError."""
     cache = default_cache()
-    ready = cache / READY / sources_hash()
+    ready = PREBUILT if PREBUILT.is_dir() else cache / READY / sources_hash()
     try:
         with one_at_a_time(cache):
             if not ready.is_dir():

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lifecycle.bundle import wheels
+from lifecycle.bundle import notices, wheels
 from lifecycle.bundle.debian import (
     COMPILERS,
     Archive,
@@ -116,12 +116,13 @@ class Build:
             drop_others(done, f"{self.architecture}-*")
         return done
 
-    def _unpacked(self, architecture: str, packages: list[Path]) -> Path:
+    def _unpacked(self, architecture: str, packages: list[Path], purpose: str = "") -> Path:
         names = "\n".join(path.name for path in packages)
-        place = self.cache / "unpacked" / f"{architecture}-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+        prefix = f"{purpose}{architecture}-"
+        place = self.cache / "unpacked" / f"{prefix}{hashlib.sha256(names.encode()).hexdigest()[:16]}"
         if not place.is_dir():
             _make(place, lambda fresh: unpack(packages, fresh))
-            drop_others(place, f"{architecture}-*")
+            drop_others(place, f"{prefix}*")
         return place
 
     def fill(self, tree: Path) -> None:
@@ -147,10 +148,17 @@ class Build:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _take(source, target, 0o644)
             self._compile_library(library / f"python{self.python.replace('.', '')}.zip", debian, site)
-        listing = "".join(f"{path.name}\n" for path in (*self.packages, *self.wheels))
-        (library / "packages.txt").write_text(listing)
+            licences = library / notices.LICENCES_FOLDER
+            notices.write_licences(licences, debian, self._shared_licences(debian), self.packages, site)
+        (library / notices.PACKAGES_FILE).write_text(notices.listing((*self.packages, *self.wheels)))
         for lifecycle in (BUILDPACK, DOCKER):
             self._compile_start(lifecycle, tree / f"start-{lifecycle}")
+
+    def _shared_licences(self, debian: Path) -> Path:
+        """The unpacked packages with licences that others refer to."""
+        names = notices.shared_licences(debian)
+        packages = Archive(self.architecture, self.cache / "packages").fetch(names) if names else []
+        return self._unpacked(self.architecture, packages, "licences-")
 
     def _compile_library(self, out: Path, debian: Path, site: Path) -> None:
         """Compile with Debian's interpreter for this machine: byte code is the same for all architectures."""
@@ -243,6 +251,15 @@ def archive(tree: Path, folders: dict[str, str]) -> bytes:
     return gzip.compress(raw.getvalue(), 6, mtime=0)
 
 
+def _contents(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file in an archive, links included."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None, "an archive of files only"
+            yield member.name, content.read()
+
+
 def _member(name: str, mode: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.mode = mode
@@ -250,11 +267,16 @@ def _member(name: str, mode: int) -> tarfile.TarInfo:
 
 
 def write_archives(output: Path, cache: Path, architecture: str | None = None, refresh: bool = False) -> None:
-    """Write the archives of ``BUNDLES``. The caller holds the cache's lock. Raises PackageError."""
+    """Write the archives of ``BUNDLES``, each with the digests of its files beside it.
+
+    The caller holds the cache's lock. Raises PackageError.
+    """
     tree = Build(architecture or native_architecture(), cache, refresh).tree()
     output.mkdir(parents=True, exist_ok=True)
     for name, folders in BUNDLES.items():
-        (output / name).write_bytes(archive(tree, folders))
+        data = archive(tree, folders)
+        (output / name).write_bytes(data)
+        (output / f"{name}.sha256sums").write_text(notices.manifest(_contents(data)))
 
 
 def main() -> int:

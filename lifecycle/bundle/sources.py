@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 """The folder of our Python packages: a checkout, or ``site-packages``."""
+PREBUILT = HERE / "prebuilt"
+"""The archives of the bundle in a wheel that has them (`scripts/wheel`)."""
 PACKAGES = ("common", "lifecycle", "healthcheck", "sshd")
 """Our packages with in-container programs."""
 _SUFFIXES = (".py", ".c", ".txt")

@@ -1,6 +1,7 @@
 """Wheels of the Python packages that ``diego-sshd`` needs.
 
 ``wheels.txt`` names them with their versions; ``constraints.txt`` of the project includes that file.
+``hashes.txt``, which `scripts/lock` writes, has the digests of their files.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def fetch(architecture: str, python: str, cache: Path, refresh: bool) -> list[Pa
 
     Downloaded wheels are kept. Raises PackageError.
     """
-    pinned = (HERE / "wheels.txt").read_text().split()
-    key = hashlib.sha256(" ".join([*pinned, python]).encode()).hexdigest()[:16]
+    pinned = HERE / "hashes.txt"
+    key = hashlib.sha256(f"{pinned.read_text()} {python}".encode()).hexdigest()[:16]
     folder = cache / architecture / key
     if refresh or not folder.is_dir():
         fresh = cache / architecture / f"{key}.new"
@@ -41,8 +42,9 @@ def fetch(architecture: str, python: str, cache: Path, refresh: bool) -> list[Pa
         platforms.append(f"manylinux2014_{MACHINES[architecture]}")
         run(
             sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+            "--require-hashes", "--requirement", pinned,
             "--implementation", "cp", "--python-version", python, "--dest", fresh,
-            *(option for platform in platforms for option in ("--platform", platform)), *pinned,
+            *(option for platform in platforms for option in ("--platform", platform)),
         )  # fmt: skip
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.exposure import SERVICES, exposure
+from benchmarks.promises import PROMISES
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -39,6 +41,14 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     )
     ours = [line for line in (done.stdout + done.stderr).splitlines() if "diego" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_the_services_have_no_more_rights_than_promised() -> None:
+    (limits,) = (each.limits for each in PROMISES if each.command.text == "benchmarks.exposure")
+    bounds = {name: float(bound) for name, _, bound in map(str.split, limits)}
+    found = {name: exposure(UNITS / unit) for name, unit in SERVICES.items()}
+    assert {name: value for name, value in found.items() if value > bounds[name]} == {}
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The support bundle: what is wrong with a cell, in one file that may be handed on."""
