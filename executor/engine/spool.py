@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 GIVE_BACK_BYTES = 1 << 20
 """Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
+
+
+WORKS_AGAIN_S = 10.0
+"""A disk that has refused no output for this time works again. One at its limit takes some now and then."""
 
 
 class Delivery:
@@ -71,6 +76,11 @@ class Delivery:
         """Up to which offset the destination of ``sink`` got lines from previous agent processes."""
         return self._spool.taken_before(sink)
 
+    @property
+    def resumed_at(self) -> int:
+        """How far the stream had come under previous agent processes."""
+        return self._spool.resumed_at
+
 
 class Spool:
     """One stream of one process. name: unique, also among processes of equal names."""
@@ -84,11 +94,15 @@ class Spool:
         self._finished = self._closed = False
         self._pending: deque[Delivery] = deque()
         self._exposed = 0
-        self._full = self._unusable = False  # reported
+        self._full = self._unsaved = False  # reported
+        self._unusable = False
+        self._refused_at: float | None = None
+        """When the disk refused output last, until it is reported that it works again."""
         self._taken: dict[bytes, int] = {}
         self._taken_before: dict[bytes, int] = {}
         self._taken_to = self._given_back = 0
         self._written = self._read_to = 0
+        self.resumed_at = 0
 
     @property
     def path(self) -> Path:
@@ -129,7 +143,7 @@ class Spool:
         self._taken_before = dict(found.sinks)
         self._taken = dict(found.sinks)
         self._read_to = self._given_back = self._taken_to = found.taken_to
-        self._written = max(self._taken_to, self._file.length())
+        self._written = self.resumed_at = max(self._taken_to, self._file.length())
         self._budget.grow(self.held)
         if found.exposed:
             data = {"output": self.name, "lines": found.exposed}
@@ -237,9 +251,12 @@ class Spool:
         try:
             self._write_progress()
             self._give_back()
+            self._unsaved = False
         except (OSError, ValueError) as error:
-            data = {"output": self.name, "error": str(error)}
-            logger.warning("output-spool.not-saved", extra={"data": data})
+            if not self._unsaved:
+                self._unsaved = True
+                data = {"output": self.name, "error": str(error)}
+                logger.warning("output-spool.not-saved", extra={"data": data})
         if self.detached and not self._pending:
             self._close()
         elif self._finished:  # there may be many, while a sink does not take their lines
@@ -264,14 +281,17 @@ class Spool:
         moved = self._file.splice(fifo, size, self._written)
         self._grown(moved)
         self._unusable = False
+        if self._refused_at is not None and time.monotonic() - self._refused_at >= WORKS_AGAIN_S:
+            self._refused_at = None
+            logger.info("output-spool.works-again", extra={"data": {"output": self.name}})
         return moved
 
     def _read_past(self, fifo: int, size: int, error: OSError) -> bytes:
         """Read from the FIFO to memory: the disk is full. The app goes on; a kill would lose this output."""
-        if not self._unusable:
-            self._unusable = True
+        if self._refused_at is None:
             data = {"output": self.name, "error": str(error)}
             logger.warning("output-spool.unusable", extra={"data": data})
+        self._unusable, self._refused_at = True, time.monotonic()
         data_read = os.read(fifo, size)
         if data_read:
             self.expose_oldest(self.held)
@@ -280,7 +300,7 @@ class Spool:
             self._budget.read(self._written - self._read_to)
             self._read_to = self._written
             self._take_up_to(self._written)
-            self._changed()
+            self.save()  # before any sink has the lines: their offsets must not come again
         return data_read
 
     def _grown(self, size: int) -> None:

@@ -341,7 +341,9 @@ class LineShipper(Shipper[bytes]):
 
     def _not_written(self, batch: LineBatch, delivery: Delivery) -> LineBatch | None:
         """The lines that the destination did not get before the restart of the agent."""
-        until = max(delivery.taken_before(self.name), self._written.get(delivery.name, 0))
+        # An end in the destination may be beyond that of the stream, if a full disk did not take the stream.
+        written = min(self._written.get(delivery.name, 0), delivery.resumed_at)
+        until = max(delivery.taken_before(self.name), written)
         return batch.after(until) if until else batch
 
 

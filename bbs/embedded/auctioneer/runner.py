@@ -40,7 +40,7 @@ CELLS_RETRY_S: Final = 1.0
 CELLS_RETRY_MOST_S: Final = 8.0
 """First and longest pause before the next request for the BBS's cells, and after a failed auction."""
 
-UNHEALTHY: Final = "its container engine fails its health check"
+UNHEALTHY: Final = "its container engine or its journal fails"
 
 UNREACHABLE: Final = "it could not be asked for its state"
 

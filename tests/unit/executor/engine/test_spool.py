@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executor.engine import spool as spool_module
 from executor.engine import spoolbudget
 from executor.engine.output import FIFO_BYTES, OutputReader, OutputTurns
 from executor.engine.spool import GIVE_BACK_BYTES, Delivery, Spool
@@ -245,24 +246,60 @@ async def test_a_finished_spool_is_removed_once_all_of_it_is_taken(stream: Strea
 
 
 async def test_without_space_the_app_goes_on_and_only_a_kill_costs_output(
-    stream: Stream, caplog: pytest.LogCaptureFixture
+    stream: Stream, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream.write(b"kept\n")
     assert stream.read() == b"kept\n"
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER_BYTES + 5, limit[1]))
-    try:
+    caplog.set_level(logging.INFO)
+    with full_disk(HEADER_BYTES + 5):
         stream.write(b"in memory\n")
         assert stream.read() == b"in memory\n"
         await saved()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    monkeypatch.setattr(spool_module, "WORKS_AGAIN_S", 0.0)
     stream.write(b"kept again\n")
     assert stream.read() == b"kept again\n"
-    assert [record.message for record in caplog.records] == ["output-spool.unusable", "output-spool.full"]
+    messages = ["output-spool.unusable", "output-spool.full", "output-spool.works-again"]
+    assert [record.message for record in caplog.records] == messages
     stream.kill()
     assert lost(caplog) == [2]
     assert stream.read() == b"kept again\n"
+
+
+async def test_a_disk_at_its_limit_is_reported_once(stream: Stream, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        with full_disk(HEADER_BYTES):
+            stream.write(b"in memory\n")
+            stream.read()
+        stream.write(b"kept\n")
+        stream.read()
+    messages = [record.message for record in caplog.records]
+    assert messages.count("output-spool.unusable") == 1
+
+
+async def test_offsets_go_on_after_output_that_a_full_disk_did_not_take(
+    stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the next lines would have the identity of lines that a sink has."""
+    caplog.set_level(logging.INFO)
+    with full_disk(HEADER_BYTES):
+        stream.write(b"in memory\n")
+        assert stream.read() == b"in memory\n"
+        stream.kill()
+    stream.write(b"later\n")
+    assert stream.spool.read_to == stream.spool.resumed_at == len(b"in memory\n")
+    assert stream.read() == b"later\n"
+    assert stream.spool.read_to == len(stream.content)
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond a size."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 async def test_a_file_that_is_no_spool_is_replaced(stream: Stream, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from executor.journal.api import ContainerRow, DeleteContainer, FailureReason, J
 from executor.journal.opening import Finding
 from executor.journal.sqlite import SQLiteJournal
 from tests.support.journals import FailingJournal, Fault
+from tests.support.smalldisks import SmallDisk, small_disk
 from tests.support.thorough import THOROUGH
 from tests.support.waiting import until
 from tests.unit.executor.journal.conftest import BOOT, rows_of
@@ -75,33 +76,9 @@ def test_a_kill_loses_no_row_that_was_answered_and_splits_no_write(tmp_path: Pat
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting needs root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1024))
-        except OSError:
-            return filler
-
-
-def remount(disk: Path, mode: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", "1m") as made:
+        yield made
 
 
 async def condition(journal: SQLiteJournal, failure: FailureReason | None) -> None:
@@ -112,11 +89,11 @@ def opened(folder: Path) -> SQLiteJournal:
     return SQLiteJournal(folder, boot_id=BOOT, retry_s=0.01)
 
 
-async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(small_disk: Path) -> None:
-    folder = small_disk / "journal"
+async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(disk: SmallDisk) -> None:
+    folder = disk.place / "journal"
     async with opened(folder) as journal:
         await journal.write(*rows_of(0))
-        filler = fill(small_disk)
+        filler = disk.fill()
         with pytest.raises(JournalError, match="disk is full: free some space") as caught:
             await journal.write(*rows_of(1, 100_000))
         assert caught.value.retryable
@@ -133,10 +110,10 @@ async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(sma
         assert journal.contents.steps[0].value == bytes(100_000)
 
 
-async def test_a_full_disk_fails_the_barrier_and_keeps_what_was_posted(small_disk: Path) -> None:
-    folder = small_disk / "journal"
+async def test_a_full_disk_fails_the_barrier_and_keeps_what_was_posted(disk: SmallDisk) -> None:
+    folder = disk.place / "journal"
     async with opened(folder) as journal:
-        filler = fill(small_disk)
+        filler = disk.fill()
         journal.post(*rows_of(1, 100_000))
         with pytest.raises(JournalError, match="disk is full"):
             await journal.write()
@@ -147,11 +124,11 @@ async def test_a_full_disk_fails_the_barrier_and_keeps_what_was_posted(small_dis
         assert [row.guid for row in journal.contents.containers] == ["container-1"]
 
 
-async def test_what_waits_for_a_full_disk_does_not_grow_with_repeated_changes(small_disk: Path) -> None:
-    folder = small_disk / "journal"
+async def test_what_waits_for_a_full_disk_does_not_grow_with_repeated_changes(disk: SmallDisk) -> None:
+    folder = disk.place / "journal"
     async with opened(folder) as journal:
         await journal.write(*rows_of(0), *rows_of(1))
-        filler = fill(small_disk)
+        filler = disk.fill()
         for number in range(200):
             journal.post(Put(ContainerRow(guid="container-0", value=b"%d" % number + bytes(100_000))))
             journal.post(DeleteContainer("container-1"))
@@ -166,21 +143,21 @@ async def test_what_waits_for_a_full_disk_does_not_grow_with_repeated_changes(sm
         assert row.value.startswith(b"199")
 
 
-async def test_a_journal_recovers_without_anything_to_write(small_disk: Path) -> None:
+async def test_a_journal_recovers_without_anything_to_write(disk: SmallDisk) -> None:
     """An unhealthy cell gets no work, so nothing else would show that there is space again."""
-    async with opened(small_disk / "journal") as journal:
-        filler = fill(small_disk)
+    async with opened(disk.place / "journal") as journal:
+        filler = disk.fill()
         with pytest.raises(JournalError, match="disk is full"):
             await journal.write(*rows_of(1, 100_000))
         filler.unlink()
         await condition(journal, None)
 
 
-async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(small_disk: Path) -> None:
-    folder = small_disk / "journal"
+async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(disk: SmallDisk) -> None:
+    folder = disk.place / "journal"
     async with opened(folder) as journal:
         await journal.write(*rows_of(0))
-    filler = fill(small_disk)
+    filler = disk.fill()
     async with opened(folder) as journal:
         assert [row.guid for row in journal.contents.containers] == ["container-0"]
         with pytest.raises(JournalError):
@@ -190,30 +167,30 @@ async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(small_disk: P
         assert journal.failure is None
 
 
-async def test_an_agent_starts_on_a_full_disk_without_a_file(small_disk: Path) -> None:
-    filler = fill(small_disk)
-    async with opened(small_disk / "journal") as journal:
+async def test_an_agent_starts_on_a_full_disk_without_a_file(disk: SmallDisk) -> None:
+    filler = disk.fill()
+    async with opened(disk.place / "journal") as journal:
         assert journal.report.finding in (Finding.UNWRITABLE, Finding.UNREADABLE)
         assert journal.failure in (FailureReason.FULL, FailureReason.IO)
         filler.unlink()
         await condition(journal, None)
         await journal.write(*rows_of(0))
-    async with opened(small_disk / "journal") as journal:
+    async with opened(disk.place / "journal") as journal:
         assert journal.same_boot
         assert [row.guid for row in journal.contents.containers] == ["container-0"]
 
 
-async def test_an_agent_starts_on_a_read_only_file_system(small_disk: Path) -> None:
-    folder = small_disk / "journal"
+async def test_an_agent_starts_on_a_read_only_file_system(disk: SmallDisk) -> None:
+    folder = disk.place / "journal"
     async with opened(folder) as journal:
         await journal.write(*rows_of(0))
-    remount(small_disk, "ro")
+    disk.remount("ro")
     async with opened(folder) as journal:
         assert (journal.report.finding, journal.failure) == (Finding.UNWRITABLE, FailureReason.READ_ONLY)
         assert [row.guid for row in journal.contents.containers] == ["container-0"]
         with pytest.raises(JournalError, match="read-only: make it writable"):
             await journal.write(*rows_of(1))
-        remount(small_disk, "rw")
+        disk.remount("rw")
         await journal.write(*rows_of(1))
         assert journal.failure is None
 

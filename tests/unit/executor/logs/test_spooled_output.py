@@ -203,6 +203,24 @@ async def test_a_kill_while_sinks_change_loses_no_line(app: App) -> None:
     assert destinations["added"].payloads == [b"one", b"two", b"three"]
 
 
+async def test_a_file_that_has_more_than_the_spool_gets_the_next_lines(app: App) -> None:
+    """A full disk took neither the output nor how far it had come, and the cell was killed."""
+    path = app.folder / "app.log"
+    async with (sink := open_target(f"file:{path}")).running():
+        app.begin(sink)
+        await app.write(b"one\n")
+        await until(lambda: sink.delivered == 1)
+        app.leave()
+    (name,) = {json.loads(text)["output"] for text in path.read_text().splitlines()}
+    with path.open("ab") as file:
+        file.write(line(name, 1000, "from memory"))
+    async with (sink := open_target(f"file:{path}")).running():
+        app.begin(sink)
+        await app.write(b"two\n")
+        await app.end()
+    assert messages(path) == ["one", "from memory", "two"]
+
+
 async def test_lines_that_a_sink_drops_are_not_sent_again(app: App, destination: Any) -> None:
     destination.gate.clear()
     full = LineShipper("full", PAYLOADS, destination, capacity=1, close_limit_s=0.01)

@@ -360,7 +360,7 @@ async def test_a_failure_can_say_why_cells_took_no_part() -> None:
         _, text, _ = await soon(bbs.failures.get)
     assert text == (
         f"insufficient resources: memory (c0: {ROOM.memory_mb} MB of memory left, 1000000 needed,"
-        " c1: its container engine fails its health check, c2: it is evacuating,"
+        " c1: its container engine or its journal fails, c2: it is evacuating,"
         " c3: it could not be asked for its state)"
     )
 
