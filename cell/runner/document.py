@@ -29,7 +29,7 @@ from bbs.models.task import TaskDefinition
 from bbs.models.validation.actions import CHECKSUM_ALGORITHMS
 from cell.errors import BadInput
 from cell.runner.places import Places, places
-from cell.runner.strict import findings
+from cell.runner.strict import findings, is_unknown_action
 from executor.errors import NetworkError
 from executor.network.egress import compile_rules
 
@@ -62,7 +62,8 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
     try:
         workload = read_runnable(value, root_fs=root_fs)
     except InvalidDocument as error:
-        problems += [(error.path, _text(error))]
+        if not any(is_unknown_action(finding, error.path) for finding in problems):
+            problems += [(error.path, _text(error))]
     else:
         problems += [(error.path, _text(error)) for error in problems_of(value, workload)]
         if not problems:

@@ -47,6 +47,8 @@ _LONGEST_LIST: Final = 12
 Finding = tuple[str, str]
 """Path and message of a problem."""
 
+ACTION: Final = "action"
+
 
 def findings(value: object) -> Iterator[Finding]:
     """The problems of a parsed document; those that the codec refuses anyway are not among them."""
@@ -59,6 +61,12 @@ def findings(value: object) -> Iterator[Finding]:
         yield from _object(value, Task, "$")
     else:
         yield from _action(value, "$")
+
+
+def is_unknown_action(finding: Finding, path: str) -> bool:
+    """Whether the finding is about the object at the path: it has a key that is no action."""
+    place, text = finding
+    return place.rpartition(".")[0] == path and text.startswith(f"unknown {ACTION}")
 
 
 def _below(value: object, shape: Shape, path: str) -> Iterator[Finding]:
@@ -99,7 +107,7 @@ def _action(value: dict[str, object], path: str) -> Iterator[Finding]:
         place = f"{path}.{key}"
         cls = ACTION_TYPES.get(key.lower())
         if cls is None:
-            yield place, unknown(key, ACTION_TYPES, "action")
+            yield place, unknown(key, ACTION_TYPES, ACTION)
         elif isinstance(each, dict):
             yield from _object(each, cls, place)
 

@@ -219,7 +219,7 @@ async def test_what_cannot_be_run_is_told_in_one_line(program: Program, tmp_path
     runs: list[tuple[int, str, Any]] = [
         (2, "not JSON", program.run('{"run":')),
         (2, "$.run.path: expected a value", program.run({"run": {"user": "vcap"}})),
-        (2, "expected an action", program.run({"dance": {}})),
+        (2, 'unknown action "dance"', program.run({"dance": {}})),
         (2, "--only action/try: no such step", program.run(true, "--only", "action/try")),
         (2, "none/such:1 from registry 127.0.0.1:9", program.run(true, "--image", "127.0.0.1:9/none/such:1")),
         (2, "not a tar", program.run(true, "--rootfs", "/no/such/not a tar")),

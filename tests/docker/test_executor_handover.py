@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -127,6 +128,13 @@ async def test_what_was_killed_half_way_is_finished(
         assert not journal.contents.steps
 
 
+def _write(fifo: Path) -> None:
+    """Without O_CREAT: the kernel may refuse that for a FIFO of another user (fs.protected_fifos)."""
+    descriptor = os.open(fifo, os.O_WRONLY)
+    os.write(descriptor, b"go\n")
+    os.close(descriptor)
+
+
 async def test_what_ends_while_no_executor_runs_has_its_result(open_cell: OpenCell, tmp_path: Path) -> None:
     script = "mkfifo /tmp/go; read go </tmp/go; echo last words; exit 7"
     async with SQLiteJournal(tmp_path / "journal") as journal, open_cell(leave=True, journal=journal) as cell:
@@ -137,7 +145,7 @@ async def test_what_ends_while_no_executor_runs_has_its_result(open_cell: OpenCe
         await cell.executor.detach()
         with pytest.raises(asyncio.CancelledError):
             await cell.engine.destroy("ig")
-    await asyncio.to_thread(go.write_text, "go\n")
+    await asyncio.to_thread(_write, go)
     async with SQLiteJournal(tmp_path / "journal") as journal, open_cell(journal=journal) as cell:
         await cell.until_true(lambda: cell.executor.container("ig").state is ContainerState.COMPLETED)
         assert cell.executor.container("ig").run_result == RunResult(

@@ -126,6 +126,22 @@ def test_every_problem_has_its_line_and_column(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"dance": {}}, "$.dance"),
+        ({"serial": {"actions": [RUN, {"dance": {}}]}}, "$.serial.actions[1].dance"),
+    ],
+)
+def test_an_unknown_action_is_one_problem(tmp_path: Path, document: Any, path: str) -> None:
+    file = tmp_path / "tree.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(BadInput) as failure:
+        read_workload(str(file))
+    (line,) = str(failure.value).splitlines()
+    assert line.startswith(f'{file}: {path}: unknown action "dance"; there are: download, upload, run')
+
+
 def test_a_place_that_is_missing_is_that_of_its_object() -> None:
     found = places('{"a":\n  [1, {"b": null}]}')
     assert found.of("$.a[1].c.d") == (2, 7)
