@@ -8,6 +8,7 @@ from bbs.client import families as bbs_client
 from common.metrics.families import Label, counter, declared_in, gauge, histogram
 from executor.telemetry import families as executor
 from rep import families as rep
+from sshd.proxy import families as ssh_proxy
 
 CERTIFICATES: Final = ("rep", "locket", "loggregator", "instance_ca")
 
@@ -38,5 +39,8 @@ FAMILIES: Final = {
     "Control plane": (*rep.FAMILIES, *bbs_client.FAMILIES),
 }
 """By the title of their part of ``docs/metrics.md``."""
+
+SSH_PROXY: Final = ssh_proxy.FAMILIES
+"""Those of ``cell ssh-proxy``, a program of its own."""
 
 ALL: Final = tuple(family for families in FAMILIES.values() for family in families)

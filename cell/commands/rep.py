@@ -1,7 +1,8 @@
 """Run a cell under a control plane, configured by a rep.json.
 
-The component log goes to standard output as JSON lines. SIGTERM and SIGINT end the cell as `on_stop` in the
-rep.json says. SIGHUP reads the file again; the log says which changes are in use and which need a restart.
+The component log goes to standard output: as JSON lines, or as text on a terminal. SIGTERM and SIGINT end the
+cell as `on_stop` in the rep.json says. SIGHUP reads the file again; the log says which changes are in use and
+which need a restart.
 Exit status: 0 after a shutdown or an evacuation, 1 if a part failed, 2 if no cell can
 start with the configuration, or if a newer version wrote the journal in `state_dir`.
 
@@ -22,6 +23,7 @@ import click
 from cell.assembly import configcheck
 from cell.cli import FILE, Command, Option, command
 from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
+from rep.config.parse import CHOICES
 
 
 @command(Command)
@@ -32,6 +34,11 @@ from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
     type=FILE,
     metavar="FILE",
     help="append app logs here as JSON lines, in addition to the `log_sinks` of the file",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(CHOICES["log_format"]),
+    help="form of the component log, instead of `log_format` of the file: for people or for programs",
 )
 @click.option("--check-config", type=FILE, metavar="FILE", help="print all problems of a rep.json, and end")
 @click.option(
@@ -47,6 +54,7 @@ def rep(
     config: Path | None,
     zone: str,
     app_logs: Path | None,
+    log_format: str | None,
     check_config: Path | None,
     print_config: Path | None,
     as_json: bool,
@@ -59,7 +67,8 @@ def rep(
         if config is None:
             print("rep: -config FILE is missing", file=sys.stderr)
             return 2
-        read = partial(_settings, config, zone, app_logs.absolute() if app_logs else None)
+        logs = app_logs.absolute() if app_logs else None
+        read = partial(_settings, config, zone, logs, log_format)
         settings = read()
     except ConfigError as error:
         print(f"rep: {error}", file=sys.stderr)
@@ -73,11 +82,13 @@ def rep(
     return serve(settings, read)
 
 
-def _settings(config: Path, zone: str, app_logs: Path | None) -> RepConfig:
+def _settings(config: Path, zone: str, app_logs: Path | None, log_format: str | None) -> RepConfig:
     """The settings with which a cell can start. Raises ConfigError, InvalidConfig."""
     settings = load(config, zone=zone)
     if app_logs is not None:
         settings = replace(settings, log_sinks=(*settings.log_sinks, f"file:{app_logs}"))
+    if log_format is not None:
+        settings = replace(settings, log_format=log_format)
     validate(settings)
     return settings
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cell.assembly.catalogue import ALL, FAMILIES
+from cell.assembly.catalogue import ALL, FAMILIES, SSH_PROXY
 from common.metrics.families import Family, Label
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -28,7 +28,7 @@ def renewed(page: str) -> str:
 
 
 def _tables() -> Iterator[str]:
-    for title, families in FAMILIES.items():
+    for title, families in {**FAMILIES, "SSH proxy": SSH_PROXY}.items():
         yield f"\n### {title}\n\n| Name | Type | Labels | Meaning |\n|---|---|---|---|\n"
         for family in families:
             labels = ", ".join(map(_label, family.labels))

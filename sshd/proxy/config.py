@@ -35,6 +35,8 @@ class ProxyConfig:
     """Address on which users connect. Required."""
     health_check_address: str = ""
     """Address of the HTTP health check."""
+    metrics_address: str = ""
+    """Address of the metrics for Prometheus, plain HTTP. Empty: none."""
     disable_health_check_server: bool = False
     """No HTTP health check."""
     host_key: str = ""

@@ -16,8 +16,8 @@ MAX_CONNECTIONS = 64
 """When the limit is exceeded, the connection without a request for the longest time is closed."""
 
 
-class _OpenAccess(AccessRule):
-    """Accepts any host name, as a load balancer may use any; the answer is empty."""
+class OpenAccess(AccessRule):
+    """Accepts any host name, as a load balancer or a scraper may use any; the answers are no secrets."""
 
     def refusal(self, headers: CIMultiDictProxy[str]) -> str:
         return ""
@@ -33,5 +33,5 @@ async def health_server(listening: socket.socket) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_get("/", _healthy, allow_head=False)
     listening.setblocking(False)
-    async with serving(app, listening, access=_OpenAccess(), max_connections=MAX_CONNECTIONS):
+    async with serving(app, listening, access=OpenAccess(), max_connections=MAX_CONNECTIONS):
         yield

@@ -14,12 +14,15 @@ import aiohttp
 from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
 from common.lager import LEVELS
+from common.metrics.instruments import Instruments
 from common.notify import Notifier
 from sshd.listening import ListenFailed, listen
 from sshd.proxy.applog import AppLog, NoAppLog
 from sshd.proxy.config import InvalidConfig, ProxyConfig, load
+from sshd.proxy.families import FAMILIES
 from sshd.proxy.health import health_server
 from sshd.proxy.limits import ConnectionLimits
+from sshd.proxy.metrics import metrics_server
 from sshd.proxy.platform import CloudFoundryRealm, Platform, PlatformURLs, open_session
 from sshd.proxy.realms import DiegoRealm, Realm
 from sshd.proxy.server import Proxy, ProxySettings
@@ -103,6 +106,10 @@ async def _serve(
         if not config.disable_health_check_server and config.health_check_address:
             health = stack.enter_context(listen(config.health_check_address, BACKLOG))
             await stack.enter_async_context(health_server(health))
+        instruments = Instruments(FAMILIES)
+        if config.metrics_address:
+            scraped = stack.enter_context(listen(config.metrics_address, BACKLOG))
+            await stack.enter_async_context(metrics_server(scraped, instruments))
         await stack.enter_async_context(ready.bbs_identity.watched())
         policy = Policy(request_timeout_s=config.communication_timeout or Policy().request_timeout_s)
         directory = await stack.enter_async_context(
@@ -135,7 +142,9 @@ async def _serve(
             directory,
             app_log,
             records,
+            instruments,
         )
+        stack.enter_context(instruments.refreshed_by(proxy.report))
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(proxy.serve(listening), name="ssh-proxy listener")
             flushing = group.create_task(_flush(records, notifier), name="ssh-proxy log")

@@ -12,8 +12,10 @@ from typing import Protocol
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
+from common.metrics.instruments import Instruments
 from sshd.proxy.applog import AppLog
 from sshd.proxy.backend import VERSION, Unreachable, connect_backend
+from sshd.proxy.families import CLIENTS, LOGINS, SESSIONS, UNREACHABLE
 from sshd.proxy.limits import ConnectionCounts, ConnectionLimits
 from sshd.proxy.realms import Denied, Instance, Realm
 from sshd.proxy.splice import SplicedConnection
@@ -65,7 +67,9 @@ class Proxy:
         directory: Directory,
         app_log: AppLog,
         records: Records,
+        instruments: Instruments | None = None,
     ) -> None:
+        self.instruments = instruments or Instruments()
         self.settings = settings
         self.realms = realms
         self.directory = directory
@@ -89,6 +93,11 @@ class Proxy:
         self._connections = Connections(
             policy, app_log.connections, min(most, total or most), settings.max_unauthenticated
         )
+
+    def report(self) -> None:
+        """Set the numbers of connections."""
+        self.instruments.set(CLIENTS, len(self._clients))
+        self.instruments.set(SESSIONS, len(self.splices))
 
     async def serve(self, listening: socket.socket) -> None:
         """Accept until cancelled; then close every connection and log the end of every visit."""
@@ -157,7 +166,9 @@ class _Client:
             self._proxy.counts.take(instance)
         except Denied as error:
             self._denial = str(error)
+            self._proxy.instruments.count(LOGINS, "refused")
             return False
+        self._proxy.instruments.count(LOGINS, "accepted")
         self._instance, self._target = instance, target
         self._proxy.records.write(INFO, "authentication-attempted", user=user, client=self._link.peer)
         return True
@@ -209,6 +220,7 @@ class _Client:
                 tls_required=self._proxy.settings.backend_tls_required,
             )
         except Unreachable as error:
+            self._proxy.instruments.count(UNREACHABLE)
             self._proxy.records.write(ERROR, "failed-to-reach-instance", error=str(error))
             self._link.hang_up()
             return

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cell.assembly.catalogue import ALL
+from cell.assembly.catalogue import ALL, SSH_PROXY
 from cell.documentation import metrics
 from common.metrics.families import OUTCOME, Family, Kind
 from executor.containers.adoption import Decision
@@ -60,9 +60,9 @@ COMPONENT_METRICS = [
 ]
 
 
-@pytest.mark.parametrize("family", ALL, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [*ALL, *SSH_PROXY], ids=lambda family: family.name)
 def test_names_follow_the_conventions(family: Family) -> None:
-    assert re.fullmatch(r"diego_cell_[a-z0-9_]+", family.name)
+    assert re.fullmatch(r"diego_(cell|ssh_proxy)_[a-z0-9_]+", family.name)
     assert family.name.endswith("_total") == (family.kind is Kind.COUNTER)
     assert family.name.endswith("_seconds") or family.kind is not Kind.HISTOGRAM
     assert list(family.buckets) == sorted(family.buckets)
@@ -82,9 +82,9 @@ def test_every_family_of_the_code_is_in_the_catalogue() -> None:
         name
         for file in files
         if ".venv" not in file.parts
-        for name in re.findall(r"\"(diego_cell_[a-z0-9_]+)\"", file.read_text())
+        for name in re.findall(r"\"(diego_[a-z0-9_]+)\"", file.read_text())
     }
-    assert in_code == {family.name for family in ALL}
+    assert in_code == {family.name for family in (*ALL, *SSH_PROXY)}
 
 
 def test_every_component_metric_of_diego_has_its_family() -> None:

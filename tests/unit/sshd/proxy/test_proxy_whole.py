@@ -109,6 +109,13 @@ async def test_the_program_serves_visits_and_ends_in_order(
     visitor = await stock.start(*stock.ssh(whole), "echo in; sleep 60")
     assert visitor.stdout is not None
     assert await visitor.stdout.readline() == b"in\n"
+    async with aiohttp.ClientSession() as session, session.get(whole.metrics) as answer:
+        scraped = (await answer.text()).splitlines()
+    assert "diego_ssh_proxy_sessions 1.0" in scraped
+    assert "diego_ssh_proxy_clients 1.0" in scraped
+    assert 'diego_ssh_proxy_logins_total{result="accepted"} 2.0' in scraped
+    assert 'diego_ssh_proxy_logins_total{result="refused"} 1.0' in scraped
+    assert "diego_ssh_proxy_unreachable_instances_total 0.0" in scraped
     whole.process.send_signal(signal.SIGTERM)
     assert whole.process.stdout is not None
     async with asyncio.timeout(PATIENCE_S):

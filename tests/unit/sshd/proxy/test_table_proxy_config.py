@@ -15,6 +15,7 @@ NEEDED = {"log_level": "info"}
 KEYS: dict[str, tuple[Any, Any]] = {
     "address": ("", "0.0.0.0:2222"),
     "health_check_address": ("", "0.0.0.0:2223"),
+    "metrics_address": ("", "127.0.0.1:2224"),
     "disable_health_check_server": (False, True),
     "host_key": ("", "PEM"),
     "bbs_address": ("", "https://bbs.example:8889"),

@@ -44,11 +44,12 @@ def many_descriptors() -> Iterator[None]:
 
 @dataclass
 class Whole:
-    """A running program. ``port`` and ``health`` are its addresses."""
+    """A running program. ``port``, ``health`` and ``metrics`` are its addresses."""
 
     process: asyncio.subprocess.Process
     port: int
     health: str
+    metrics: str
     client: HTTPBBSClient
 
 
@@ -124,10 +125,11 @@ async def whole(
             replace(lrp.actual_lrp_instance_key, cell_id="cell"),
             RunningData(net_info=lrp.actual_lrp_net_info),
         )
-        port, health_port = free_port(), free_port()
+        port, health_port, metrics_port = free_port(), free_port(), free_port()
         document = {
             "address": f"127.0.0.1:{port}",
             "health_check_address": f"127.0.0.1:{health_port}",
+            "metrics_address": f"127.0.0.1:{metrics_port}",
             "host_key": keys.host["rsa"],
             "bbs_address": plane.bbs_url,
             "bbs_ca_cert": str(identities["client"].ca_file),
@@ -148,4 +150,5 @@ async def whole(
         }
         (tmp_path / "ssh_proxy.json").write_text(json.dumps(document))
         running = await stack.enter_async_context(program(tmp_path / "ssh_proxy.json", port))
-        yield Whole(running, port, f"http://127.0.0.1:{health_port}", client)
+        health, metrics = f"http://127.0.0.1:{health_port}", f"http://127.0.0.1:{metrics_port}/metrics"
+        yield Whole(running, port, health, metrics, client)
