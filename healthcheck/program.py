@@ -117,7 +117,8 @@ def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, be
         if tick <= now:
             tick += period * (int((now - tick) / period) + 1)
         else:
-            _sleep_until(min(tick, limit.at) if limit.at is not None else tick)
+            until = tick if limit.at is None else min(tick, limit.at)
+            time.sleep(max(until - time.monotonic(), 0))
             tick += period
         if limit.passed:
             waited = f"Timed out after {format_duration(timeout)} ({attempts} attempts)"
@@ -142,10 +143,6 @@ def _until_ready(check: Callable[[Deadline], None], interval: int) -> int:
             return 0
         except ProbeError:
             time.sleep(interval / SECOND)
-
-
-def _sleep_until(moment: float) -> None:
-    time.sleep(max(moment - time.monotonic(), 0))
 
 
 def _fail(message: str, status: int) -> int:

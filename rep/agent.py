@@ -136,7 +136,7 @@ class RepAgent:
         self._courier: Courier | None = None
         self.on_end: Callable[[Ending], object] = lambda _ending: None
         self.ready = asyncio.Event()
-        self.evacuation = EvacuationFlag(self._record_evacuation)
+        self.evacuation = EvacuationFlag(lambda: self._facts.keep_evacuation(time.monotonic()))
 
     @property
     def listeners(self) -> Listeners:
@@ -218,9 +218,6 @@ class RepAgent:
     async def _evacuate_when_asked(self) -> None:
         await self._evacuates.wait()
         await self.evacuation.begin()
-
-    async def _record_evacuation(self) -> None:
-        await self._facts.keep_evacuation(time.monotonic())
 
     def _resume_evacuation(self) -> float:
         """Go on with the evacuation of an earlier process; the seconds since it began."""

@@ -76,11 +76,7 @@ async def exchange(
         raise connection_failed(url, error) from error
     return Answer(
         status=response.status,
-        media_type=_media_type(response.headers.get("content-type", "")),
+        media_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
         router_error=response.headers.get(ROUTER_ERROR_HEADER.lower(), ""),
         body=content,
     )
-
-
-def _media_type(header: str) -> str:
-    return header.partition(";")[0].strip().lower()

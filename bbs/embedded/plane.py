@@ -120,7 +120,8 @@ class ControlPlane:
         except BaseException:
             await self._stack.aclose()
             raise
-        logger.info("control-plane.started", extra={"data": self._described()})
+        data = {name: str(getattr(self._addresses, name)) for name in Addresses.__slots__}
+        logger.info("control-plane.started", extra={"data": data})
         return self
 
     async def __aexit__(
@@ -215,9 +216,6 @@ class ControlPlane:
                 raise ListenError(f"cannot listen on {address} for Locket: {error}") from error
             self._addresses = replace(self._addresses, locket=Address(address.host, port))
             yield
-
-    def _described(self) -> dict[str, str]:
-        return {name: str(getattr(self._addresses, name)) for name in Addresses.__slots__}
 
 
 def _bound(requested: Address, bound: socket.socket) -> Address:

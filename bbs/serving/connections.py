@@ -203,7 +203,7 @@ class Connections:
         self.limit = connection_limit() if limit is None else limit
         self.head_timeout_s = HEAD_TIMEOUT_S if head_timeout_s is None else head_timeout_s
         self.body_tick_s = BODY_TICK_S if body_tick_s is None else body_tick_s
-        self.freed: Callable[[], None] = _nothing
+        self.freed: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._tls = tls
@@ -337,7 +337,3 @@ class Connections:
 
     def _now(self) -> float:
         return self._loop.time()
-
-
-def _nothing() -> None:
-    pass

@@ -7,7 +7,6 @@ cell cells cell-1 --state
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -18,7 +17,6 @@ from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.codec import InvalidDocument, from_json, parse
 from cell.apps import suggestions
-from cell.assembly.terminal import Table
 from cell.client import tables
 from cell.client.session import CommandFailed, ComponentFailed, Session, bbs_command
 
@@ -36,11 +34,9 @@ async def cells(session: Session, cell_id: str, state: bool) -> None:
         session.output.models(found, tables.cells)
         return
     states = await asyncio.gather(*(_state(session, cell) for cell in found))
-    session.output.values(states, _table)
-
-
-def _table(states: Sequence[dict[str, Any]]) -> Table:
-    return tables.cell_states([from_json(CellState, state) for state in states])
+    session.output.values(
+        states, lambda rows: tables.cell_states([from_json(CellState, state) for state in rows])
+    )
 
 
 async def _state(session: Session, cell: CellPresence) -> dict[str, Any]:

@@ -116,7 +116,10 @@ def identity_files(folder: Path, name: str) -> IdentityFiles:
 def development_identities(folder: Path) -> dict[str, IdentityFiles]:
     """One identity for each of PARTIES, of one CA; all are recreated if one is missing or expires soon."""
     kept = {party: identity_files(folder, party) for party in PARTIES}
-    if all(_good(files) for files in kept.values()):
+    if all(
+        _lasts(files.cert_file) and files.ca_file.exists() and files.key_file.exists()
+        for files in kept.values()
+    ):
         return kept
     authority = Authority.create("cell dev")
     return {party: authority.issue(folder, party) for party in PARTIES}
@@ -135,10 +138,6 @@ def development_instance_authority(folder: Path) -> tuple[Path, Path]:
 
 def _authority_files(folder: Path) -> tuple[Path, Path]:
     return folder / "ca.crt", folder / "ca.key"
-
-
-def _good(files: IdentityFiles) -> bool:
-    return _lasts(files.cert_file) and files.ca_file.exists() and files.key_file.exists()
 
 
 def _lasts(certificate: Path, least: timedelta = RENEW_BEFORE) -> bool:

@@ -64,7 +64,7 @@ def make_order(workload: Workload, options: Options, guid: str) -> Order:
         part: DesiredLRP | TaskDefinition
         if isinstance(workload, DesiredLRP):
             kind, name = "lrp", workload.process_guid
-            part = lrp = _with_root_fs(workload, options)
+            part = lrp = replace(workload, root_fs=options.root_fs) if options.root_fs else workload
             request = builder.for_lrp(lrp, 0, guid)
         else:
             kind, name, definition = _task_part(workload, options)
@@ -109,10 +109,6 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
 def _given_stack(options: Options) -> dict[str, str]:
     """The local archive or directory of the command line; documents cannot name one."""
     return {GIVEN_STACK: options.root_fs} if options.root_fs.startswith("/") else {}
-
-
-def _with_root_fs(lrp: DesiredLRP, options: Options) -> DesiredLRP:
-    return replace(lrp, root_fs=options.root_fs) if options.root_fs else lrp
 
 
 def _overridden(info: RunInfo, options: Options) -> RunInfo:

@@ -110,7 +110,7 @@ class Unpacking:
 
     def _add_directory(self, member: Member, name: str, last: str, parent: int) -> None:
         """An existing directory keeps its owner and mode."""
-        if _is_directory(last, parent):
+        if stat.S_ISDIR(_mode(last, parent)):
             if name in self._made:
                 self._made[name] = member
             return
@@ -160,7 +160,7 @@ class Unpacking:
         except (FileNotFoundError, NotADirectoryError):
             raise self._no_file(member) from None
         try:
-            if not _is_file(linked, folder):
+            if not stat.S_ISREG(_mode(linked, folder)):
                 raise self._no_file(member)
 
             def link() -> None:
@@ -291,14 +291,6 @@ def _and_above(name: str) -> list[str]:
         found.append(name)
         name = posixpath.dirname(name)
     return found
-
-
-def _is_directory(name: str, parent: int) -> bool:
-    return stat.S_ISDIR(_mode(name, parent))
-
-
-def _is_file(name: str, parent: int) -> bool:
-    return stat.S_ISREG(_mode(name, parent))
 
 
 def _mode(name: str, parent: int) -> int:

@@ -153,7 +153,7 @@ class DockerEngine:
     ) -> EngineContainer:
         """Get the image if needed, create and start the container. A failure leaves nothing behind."""
         self._refuse_if_detached()
-        report = progress or _discard
+        report = progress or (lambda _: None)
         access = (spec.root_fs, spec.image_username, spec.image_password)
         with self._stages.timed(spec.guid, "image"):
             image = await self._images.get(*access, report)
@@ -377,7 +377,3 @@ class DockerEngine:
             return Guid(guid).below(self._config.state_dir / "io")
         except InvalidGuid as error:
             raise EngineError(f"container {error}") from error
-
-
-def _discard(_text: str) -> None:
-    """Discards progress messages."""

@@ -88,7 +88,7 @@ def _check_texts(spec: ProcessSpec) -> None:
     """Refuse strings with NUL or that cannot be encoded. Raises ProcessStartError."""
     named = [("path", spec.path), ("directory", spec.dir), ("user", spec.user)]
     named += [(f"argument {number}", argument) for number, argument in enumerate(spec.args, 1)]
-    named += [(f"environment variable {_shown(name)}", f"{name}={value}") for name, value in spec.env]
+    named += [(f"environment variable {ascii(name)[1:-1]}", f"{name}={value}") for name, value in spec.env]
     for what, text in named:
         if "\0" in text:
             raise ProcessStartError(f"{_FAILED}: {what} contains NUL")
@@ -96,10 +96,6 @@ def _check_texts(spec: ProcessSpec) -> None:
             text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             raise ProcessStartError(f"{_FAILED}: {what} contains half a character") from None
-
-
-def _shown(name: str) -> str:
-    return ascii(name)[1:-1]
 
 
 def _working_directory(root: Rootfs, directory: str, user: User) -> str:

@@ -76,8 +76,8 @@ class CellNetwork:
         self._log = ConnectionLog(
             config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
         )
-        self._on_message: Callable[[str, str], None] = _discard
-        self._on_unreachable: Callable[[str, str], None] = _discard
+        self._on_message: Callable[[str, str], None] = lambda guid, text: None
+        self._on_unreachable: Callable[[str, str], None] = self._on_message
         self._claim = Claim(config)
         self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
@@ -364,7 +364,3 @@ class CellNetwork:
             with attempt:
                 if names := self._links.port_names():
                     raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
-
-
-def _discard(_guid: str, _text: str) -> None:
-    """Discards messages until :meth:`CellNetwork.watch` sets the callbacks."""

@@ -73,7 +73,8 @@ class Nft:
             async with self._turn:
                 if not change.done.done():
                     batch, self._waiting = self._waiting, []
-                    await self._finish(batch)
+                    # to its end, even if this caller is cancelled: other callers wait for it, too
+                    await finish(self._run_batch(batch))
         except asyncio.CancelledError:
             if change in self._waiting:
                 self._waiting.remove(change)
@@ -105,10 +106,6 @@ class Nft:
         if listing is None and "No such file or directory" not in complaint:
             raise NetworkError(f"packet rules cannot be read: {complaint}")
         return listing
-
-    async def _finish(self, batch: list[_Change]) -> None:
-        """Run a transaction to its end even if its caller is cancelled: other callers wait for it too."""
-        await finish(self._run_batch(batch))
 
     async def _run_batch(self, batch: list[_Change]) -> None:
         error = await self._run([change.statements for change in batch])

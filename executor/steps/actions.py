@@ -139,12 +139,10 @@ def _run(action: RunAction, context: StepContext, place: Place, node: Node) -> S
         suppress_exit_status=place.probe,
     )
     silent = action.suppress_log_output and not place.probe
-    run = Run(spec, options, context, node, _silence() if silent else place.output(action.log_source))
+    silence = Output(lambda _: None, lambda _: None, lambda: None)
+    output = silence if silent else place.output(action.log_source)
+    run = Run(spec, options, context, node, output)
     return run if place.probe else context.activity(run, node, adopts=True, release=run.release)
-
-
-def _silence() -> Output:
-    return Output(lambda _: None, lambda _: None, lambda: None)
 
 
 def _only_child(action: Action | None, context: StepContext, place: Place, node: Node) -> Step:

@@ -64,7 +64,7 @@ class VolumeManager:
             (driver, self._name(driver, volume_id, guid))
             for guid, held in self._held.items()
             for driver, volume_id in held
-            if self._knows(driver)
+            if driver in self._built_in or driver in self._plugins
         }
         for driver in self._plugins.values():
             try:
@@ -153,9 +153,6 @@ class VolumeManager:
     def _name(self, driver: str, volume_id: str, guid: str) -> str:
         """The driver's name of a container's volume. Raises VolumeError for an unknown driver."""
         return unique_name(volume_id, guid) if self._driver(driver).unique_volume_ids else volume_id
-
-    def _knows(self, driver: str) -> bool:
-        return driver in self._built_in or driver in self._plugins
 
     def _driver(self, name: str) -> Driver:
         driver = self._built_in.get(name) or self._plugins.get(name)

@@ -152,7 +152,8 @@ class Build:
             notices.write_licences(licences, debian, self._shared_licences(debian), self.packages, site)
         (library / notices.PACKAGES_FILE).write_text(notices.listing((*self.packages, *self.wheels)))
         for lifecycle in (BUILDPACK, DOCKER):
-            self._compile_start(lifecycle, tree / f"start-{lifecycle}")
+            define, out = f'-DLIFECYCLE="{lifecycle}"', tree / f"start-{lifecycle}"
+            run(self._compiler, *COMPILE, define, "-o", out, HERE / "start.c")
 
     def _shared_licences(self, debian: Path) -> Path:
         """The unpacked packages with licences that others refer to."""
@@ -173,9 +174,6 @@ class Build:
                 *sorted(set(PROGRAMS.values())), "--",
                 sources, site, debian / DEBIAN_SITE,
             )  # fmt: skip
-
-    def _compile_start(self, lifecycle: str, out: Path) -> None:
-        run(self._compiler, *COMPILE, f'-DLIFECYCLE="{lifecycle}"', "-o", out, HERE / "start.c")
 
 
 def _only(tree: Path, name: str) -> Path:

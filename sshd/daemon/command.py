@@ -128,7 +128,7 @@ class Command:
             os.close(slave)
         self._terminal = master
         self._input = Input(feed, self._channel)
-        self._outputs = [Output(master, self._channel, m.DATA, self._terminal_closed)]
+        self._outputs = [Output(master, self._channel, m.DATA, self._maybe_finish)]
         self._keep_alive(keepalive)
 
     def fail(self) -> None:
@@ -200,9 +200,6 @@ class Command:
             self._drain_terminal()
         elif transferred is Transferred.NOTHING:
             self._finish()
-
-    def _terminal_closed(self) -> None:
-        self._maybe_finish()
 
     def _maybe_finish(self) -> None:
         if self._exit_state is not None and not any(output.open for output in self._outputs):

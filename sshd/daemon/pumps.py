@@ -47,15 +47,12 @@ class Output:
         """The channel has room again."""
         if self._open and not self._reading:
             self._reading = True
-            self._loop.add_reader(self._descriptor, self._readable)
+            self._loop.add_reader(self._descriptor, self.transfer)
 
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._descriptor)
-
-    def _readable(self) -> None:
-        self.transfer()
 
     def transfer(self) -> Transferred:
         """Pass on the data available now."""

@@ -48,7 +48,8 @@ def check(config: ProxyConfig, records: Records) -> Ready:
     _host_key(config, records)
     try:
         _algorithms(config)
-        _local_realm(config)
+        if config.enable_diego_auth and not config.diego_credentials:
+            raise _Failure("diego_credentials is required for Diego authentication")
         uaa_tls, cc_tls = _platform(config)
     except _Failure as failure:
         records.write(ERROR, "configure-failed", error=str(failure))
@@ -108,11 +109,6 @@ def _algorithms(config: ProxyConfig) -> None:
         for word in unknown_names(text, known):
             names = ", ".join(sorted(name.decode() for name in known))
             raise _Failure(f'{key}: "{word}" is not known; known are {names}')
-
-
-def _local_realm(config: ProxyConfig) -> None:
-    if config.enable_diego_auth and not config.diego_credentials:
-        raise _Failure("diego_credentials is required for Diego authentication")
 
 
 def _platform(config: ProxyConfig) -> tuple[ssl.SSLContext | bool, ssl.SSLContext | bool]:

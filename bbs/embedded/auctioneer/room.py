@@ -153,10 +153,7 @@ def used_fraction(remaining: Resources, total: Resources) -> float:
 def rooms(states: list[CellState]) -> Iterator[CellRoom]:
     """Working copies of the cells, ordered by zone, index and id."""
     zone, first_fit = None, 0
-    for position, state in enumerate(sorted(states, key=_cell_order)):
+    in_order = sorted(states, key=lambda state: (state.zone, state.cell_index, state.cell_id))
+    for position, state in enumerate(in_order):
         zone, first_fit = state.zone, first_fit + 1 if state.zone == zone else 0
         yield CellRoom.of(state, position, first_fit)
-
-
-def _cell_order(state: CellState) -> tuple[str, int, str]:
-    return state.zone, state.cell_index, state.cell_id

@@ -88,7 +88,9 @@ def upgrade_desired_lrp(document: Document) -> None:
     document.rename("start_timeout", "deprecated_timeout_ns")
     ports = document.get("ports")
     if isinstance(ports, list):
-        document.members["ports"] = ports = [_port(port) for port in ports]
+        document.members["ports"] = ports = [
+            port.get("container_port") if isinstance(port, dict) else port for port in ports
+        ]
     routes = document.get("routes")
     if isinstance(routes, list):
         if not isinstance(ports, list) or not ports:
@@ -108,10 +110,6 @@ def check_port(port: int, path: str) -> None:
     """Raises InvalidDocument at path for a port of more than 16 bits."""
     if port > MAX_PORT:
         raise InvalidDocument(path, f"a port up to {MAX_PORT}", f"the number {port}")
-
-
-def _port(port: object) -> object:
-    return port.get("container_port") if isinstance(port, dict) else port
 
 
 def _rule(rule: object, path: str) -> object:

@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from bbs.models.text import whole_number
 from bbs.models.validation.fields import invalid_field
-from bbs.models.workload import PortRange, SecurityGroupRule
+from bbs.models.workload import SecurityGroupRule
 
 _INVALID_IP = "Invalid IP"
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -49,13 +49,9 @@ def _ports(rule: SecurityGroupRule) -> list[str]:
         return ["Missing required field: ports or port_range"]
     if rule.port_range is not None and rule.ports:
         return ["Invalid: ports and port_range provided"]
-    if rule.port_range is not None and not _is_range(rule.port_range):
+    if (ports := rule.port_range) is not None and not 1 <= ports.start <= ports.end:
         return [invalid_field("port_range")]
     return [invalid_field("ports")] if 0 in rule.ports else []
-
-
-def _is_range(ports: PortRange) -> bool:
-    return 1 <= ports.start <= ports.end
 
 
 def _destinations(destinations: tuple[str, ...]) -> list[str]:
