@@ -17,7 +17,7 @@ from aiohttp import web
 from bbs.serving.access import AccessRule
 from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
-from executor.logs.api import LogLine
+from executor.logs.api import LineBatch, LogLine
 from executor.logs.sinks import RingSink
 
 LINES_PER_SOURCE = 1000
@@ -25,7 +25,7 @@ SOURCES = 300
 
 
 class LogBoard:
-    """Implements :class:`executor.logs.api.LogSink`: a ring per source; the least used rings are dropped."""
+    """Implements :class:`executor.logs.api.BulkSink`: a ring per source; the least used rings are dropped."""
 
     def __init__(self, lines: int = LINES_PER_SOURCE, sources: int = SOURCES) -> None:
         self._lines = lines
@@ -36,7 +36,11 @@ class LogBoard:
         self._followers: set[asyncio.Task[object]] = set()
 
     def emit(self, line: LogLine) -> None:
-        self._ring(line.source_id).emit(line)
+        self.emit_batch(LineBatch.of(line))
+
+    def emit_batch(self, batch: LineBatch) -> None:
+        """See :class:`executor.logs.api.BulkSink`."""
+        self._ring(batch.first.source_id).emit_batch(batch)
 
     def app(self) -> web.Application:
         """The HTTP application. Its shutdown ends all followers."""

@@ -44,9 +44,9 @@ class LogLine(NamedTuple):
 class LineBatch:
     """The lines of one read: they differ in payload, time and offset only.
 
-    first: the first line. payloads, times, offsets: of each line; no offsets if the lines come from no
-    stream. Several lines contain no line feeds. Sinks that need each line by itself use :meth:`lines`; the
-    others save an object per line.
+    first: a line with their common fields. payloads, times, offsets: of each line; no offsets if the lines
+    come from no stream. Several lines contain no line feeds. Sinks that need each line by itself use
+    :meth:`lines`; the others save an object per line.
     """
 
     __slots__ = ("_lines", "first", "offsets", "payloads", "times")
@@ -63,7 +63,10 @@ class LineBatch:
     @classmethod
     def of(cls, line: LogLine) -> LineBatch:
         """A batch of one line."""
-        return cls(line, (line.payload,), (line.time_ns,), () if line.delivery is None else (line.offset,))
+        offsets = () if line.delivery is None else (line.offset,)
+        made = cls(line, (line.payload,), (line.time_ns,), offsets)
+        made._lines = (line,)
+        return made
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -90,10 +93,15 @@ class LineBatch:
     def after(self, offset: int) -> LineBatch | None:
         """The lines with a larger offset than ``offset``; None without any."""
         index = bisect_right(self.offsets, offset)
+        return None if index == len(self) else self._from(index)
+
+    def last(self, count: int) -> LineBatch:
+        """The last ``count`` lines."""
+        return self._from(max(len(self) - count, 0))
+
+    def _from(self, index: int) -> LineBatch:
         if index == 0:
             return self
-        if index == len(self):
-            return None
         return LineBatch(self.first, self.payloads[index:], self.times[index:], self.offsets[index:])
 
 

@@ -30,9 +30,15 @@ class _LastLines:
         self.lines: deque[LogLine] = deque()
         self.lost = 0
 
-    def append(self, line: LogLine) -> None:
-        self.lines.append(line)
-        self._size += len(line.payload) + LINE_OVERHEAD_BYTES
+    def extend(self, batch: LineBatch) -> None:
+        """Append the lines of a batch; only those that can stay are looked at."""
+        last = batch.last(self._capacity)
+        if len(last) < len(batch):
+            self.lost += len(self.lines) + len(batch) - len(last)
+            self.lines.clear()
+            self._size = 0
+        self.lines.extend(last.lines())
+        self._size += sum(map(len, last.payloads)) + LINE_OVERHEAD_BYTES * len(last)
         while len(self.lines) > 1 and (len(self.lines) > self._capacity or self._size > self._size_limit):
             self.popleft()
             self.lost += 1
@@ -53,9 +59,13 @@ class RingSink:
         self._subscribers: set[_Subscriber] = set()
 
     def emit(self, line: LogLine) -> None:
-        self._last.append(line)
+        self.emit_batch(LineBatch.of(line))
+
+    def emit_batch(self, batch: LineBatch) -> None:
+        """See :class:`executor.logs.api.BulkSink`."""
+        self._last.extend(batch)
         for subscriber in self._subscribers:
-            subscriber.push(line)
+            subscriber.push(batch)
 
     def lines(self) -> list[LogLine]:
         """The lines in the ring, oldest first."""
@@ -70,7 +80,7 @@ class RingSink:
         """
         subscriber = _Subscriber(self._capacity, self._size_limit)
         for line in self._last.lines if replay else ():
-            subscriber.push(line)
+            subscriber.push(LineBatch.of(line))
         self._subscribers.add(subscriber)
         try:
             yield subscriber.lines()
@@ -83,8 +93,8 @@ class _Subscriber:
         self._waiting = _LastLines(capacity, size_limit)
         self._filled = asyncio.Event()
 
-    def push(self, line: LogLine) -> None:
-        self._waiting.append(line)
+    def push(self, batch: LineBatch) -> None:
+        self._waiting.extend(batch)
         self._filled.set()
 
     async def lines(self) -> AsyncIterator[LogLine]:

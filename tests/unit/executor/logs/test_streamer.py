@@ -275,6 +275,18 @@ async def test_the_ring_keeps_the_last_lines_and_tells_listeners() -> None:
         assert (await waiting).payload == b"e"
 
 
+async def test_a_ring_keeps_the_end_of_a_large_batch_and_listeners_learn_what_they_lost() -> None:
+    ring = RingSink(3)
+    texts = [b"%d" % number for number in range(10)]
+    with ring.subscribe() as lines:
+        ring.emit(line("first"))
+        ring.emit_batch(LineBatch(line("0"), texts, range(10)))
+        seen = [await anext(lines) for _ in range(4)]
+    assert [kept.payload for kept in ring.lines()] == texts[-3:]
+    assert [kept.time_ns for kept in ring.lines()] == [7, 8, 9]
+    assert [kept.payload for kept in seen] == [LOST_LINES % 8, *texts[-3:]]
+
+
 async def test_a_ring_is_bounded_in_bytes_and_a_slow_listener_learns_what_it_lost() -> None:
     """A thousand lines of 60 KiB do not stay in memory."""
     ring = RingSink(1000, size_limit=10_000)
