@@ -27,7 +27,6 @@ from executor.engine.api import (
 from executor.errors import NoFreePorts
 from executor.executor import Executor
 from executor.journal.detachable import DetachableJournal
-from executor.logs.api import LogLine
 from executor.model import (
     AllocationRequest,
     Container,
@@ -41,6 +40,7 @@ from executor.network.api import Lease
 from executor.network.footprint import Footprint
 from executor.telemetry.meter import Meter
 from tests.support.journals import FailingJournal
+from tests.support.loglines import RecordingSink
 from tests.support.waiting import PATIENCE_S
 
 CELL = "cell-1"
@@ -396,20 +396,6 @@ class ScriptedGroups:
         self.groups[container.guid] = group
         self.built[container.guid].set()
         return group
-
-
-class RecordingSink:
-    """Every line, in order."""
-
-    def __init__(self) -> None:
-        self.lines: list[LogLine] = []
-
-    def emit(self, line: LogLine) -> None:
-        self.lines.append(line)
-
-    @property
-    def texts(self) -> list[str]:
-        return [line.payload.decode() for line in self.lines]
 
 
 class StillClock:

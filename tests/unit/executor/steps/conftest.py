@@ -14,15 +14,15 @@ import pytest
 
 from bbs.models.actions import Action, RunAction
 from executor.cache.api import NO_CHECKSUM, Checksum, Fetched, Progress
-from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
+from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.errors import EngineError, ProcessStartError
-from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import Container, LogConfig
 from executor.steps.base import Step
 from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
+from tests.support.loglines import RecordingSink
 
 T = TypeVar("T")
 
@@ -172,26 +172,6 @@ class ScriptedEngine:
     copy_out_takes: float = 0
     copied_out: list[tuple[str, str, int]] = field(default_factory=list)
 
-    async def ping(self) -> None:
-        raise NotImplementedError
-
-    async def create(
-        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
-    ) -> EngineContainer:
-        raise NotImplementedError
-
-    async def destroy(self, guid: str) -> None:
-        raise NotImplementedError
-
-    async def list_guids(self) -> set[str]:
-        raise NotImplementedError
-
-    async def total_memory_bytes(self) -> int:
-        raise NotImplementedError
-
-    async def storage_bytes(self) -> int:
-        raise NotImplementedError
-
     async def start_process(
         self,
         container: EngineContainer,
@@ -243,25 +223,6 @@ class ScriptedEngine:
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return self.oom
-
-
-class KeptLines:
-    """A sink that keeps everything."""
-
-    def __init__(self) -> None:
-        self.lines: list[LogLine] = []
-
-    def emit(self, line: LogLine) -> None:
-        self.lines.append(line)
-
-    @property
-    def shown(self) -> list[tuple[str, str, str]]:
-        """(stream, source, text) of every line."""
-        return [(line.stream.value, line.source_type, line.payload.decode()) for line in self.lines]
-
-    @property
-    def texts(self) -> list[str]:
-        return [line.payload.decode() for line in self.lines]
 
 
 class KeptTrace:
@@ -320,7 +281,7 @@ class World:
 
     work_dir: Path
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
-    log: KeptLines = field(default_factory=KeptLines)
+    log: RecordingSink = field(default_factory=RecordingSink)
     trace: KeptTrace = field(default_factory=KeptTrace)
     fetcher: ScriptedFetcher = field(default_factory=ScriptedFetcher)
     uploader: ScriptedUploader = field(default_factory=ScriptedUploader)
