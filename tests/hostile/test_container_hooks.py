@@ -302,7 +302,7 @@ async def test_a_reservation_that_cannot_expire_does_not_keep_others(
     async with world.build() as executor:
         for guid in (BAD, "late"):
             executor.allocate([AllocationRequest(guid=guid, memory_mb=1)])
-        world.clock.seconds += 1
+        world.clock.now += 1
         await until(lambda: executor.container("late").state is ContainerState.COMPLETED)
         assert executor.container(BAD).state is ContainerState.RESERVED
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class HeldClock:
-    """The times a log takes; ``now`` is in seconds."""
+    """Stands still until it is moved. now: in seconds."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
 
     def monotonic(self) -> float:
         return self.now

@@ -39,6 +39,7 @@ from executor.model import (
 from executor.network.api import Lease
 from executor.network.footprint import Footprint
 from executor.telemetry.meter import Meter
+from tests.support.clocks import HeldClock
 from tests.support.journals import FailingJournal
 from tests.support.loglines import RecordingSink
 from tests.support.waiting import PATIENCE_S
@@ -398,19 +399,6 @@ class ScriptedGroups:
         return group
 
 
-class StillClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000_000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def time_ns(self) -> int:
-        return int(self.seconds * 1e9)
-
-
 class EventReader:
     """A subscription, read with a limit so that a missing event fails the test instead of hanging it."""
 
@@ -464,7 +452,7 @@ class World:
     groups: ScriptedGroups = field(default_factory=ScriptedGroups)
     sink: RecordingSink = field(default_factory=RecordingSink)
     meter: Meter = field(default_factory=Meter)
-    clock: StillClock = field(default_factory=StillClock)
+    clock: HeldClock = field(default_factory=lambda: HeldClock(1_000_000.0))
     resources: OptionalResources = field(default_factory=OptionalResources)
     journal: FailingJournal = field(default_factory=FailingJournal)
 

@@ -182,7 +182,7 @@ async def test_an_orphan_is_removed_after_its_grace_period(world: World) -> None
             world.engine.calls.clear()
             await world.engine.reached("list_guids")
         assert "orphan" in world.engine.containers
-        world.clock.seconds += 30
+        world.clock.now += 30
         await world.engine.reached("destroy orphan")
 
 
@@ -190,7 +190,7 @@ async def test_an_orphan_can_be_removed_before(world: World) -> None:
     world.engine.containers["orphan"] = ContainerSpec(guid="orphan", root_fs="x")
     world.configure(orphan_grace_s=30)
     async with world.running() as (executor, _):
-        world.clock.seconds += 10
+        world.clock.now += 10
         assert executor.orphans() == {"orphan": 20}
         with pytest.raises(ContainerNotFound):
             await executor.remove_orphan("other")

@@ -139,7 +139,7 @@ async def test_unused_reservations_expire(world: World) -> None:
     world.configure(reserved_expiration_time_s=2 * SOON)
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
-        world.clock.seconds += 1
+        world.clock.now += 1
         complete = await events.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(failed=True, failure_reason="expired container", unused=True)
         assert executor.remaining_resources() != executor.total_resources()

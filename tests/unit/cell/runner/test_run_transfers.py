@@ -16,6 +16,7 @@ from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
 from executor.cache.uploader import Uploader
 from executor.steps.trace import PROGRESS_INTERVAL_S, StepEvent, StepProgress, transfer_progress
+from tests.support.clocks import HeldClock
 
 pytestmark = pytest.mark.unit
 
@@ -88,17 +89,6 @@ async def test_an_upload_tells_how_far_it_is(site: str, tmp_path: Path) -> None:
     _rises_to_the_end(told, len(BODY))
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time_ns(self) -> int:
-        return round(self.now * 1e9)
-
-
 class _Recorder:
     def __init__(self) -> None:
         self.events: list[StepEvent] = []
@@ -108,7 +98,7 @@ class _Recorder:
 
 
 def test_progress_is_recorded_now_and_then_and_at_the_end() -> None:
-    clock, recorder = _Clock(), _Recorder()
+    clock, recorder = HeldClock(), _Recorder()
     tell = transfer_progress("action/download", recorder, clock)
     for done in range(1, 101):
         clock.now += PROGRESS_INTERVAL_S / 10

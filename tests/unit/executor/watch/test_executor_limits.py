@@ -218,7 +218,7 @@ async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
         kernel.counts(kills=0, refused=refused)
         await watch.check(watched())
     assert len(written) == 1
-    world.clock.seconds += REPEAT_S
+    world.clock.now += REPEAT_S
     await watch.check(watched())
     assert len(written) == 1
     kernel.counts(kills=1, refused=4)
@@ -280,13 +280,13 @@ class Storage:
         monkeypatch.setattr(layerusage, "below", self._count)
 
     def _count(self, upper: Path, limits: LayerUsage) -> LayerUsage:
-        self._clock.seconds += self.cost_s
+        self._clock.now += self.cost_s
         self.readings += 1
         return self.used
 
     async def readings_after(self, seconds: float) -> int:
         """How often the layer was counted by then, of a container that may write 128 MiB and 110 files."""
-        self._clock.seconds += seconds
+        self._clock.now += seconds
         await self.usage.of("ig", 77, LayerUsage(128 * MIB, 110))
         return self.readings
 
