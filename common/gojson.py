@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_HTML = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
+HTML_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+"""Escapes of the characters that Go's encoder makes safe for HTML; for ``str.translate``."""
+
 _KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 
 
@@ -106,7 +106,7 @@ def _encode(value: Any, sort: bool) -> str:
 
 def _string(text: str) -> str:
     whole = "".join("\ufffd" if 0xD800 <= ord(character) < 0xE000 else character for character in text)
-    return json.dumps(whole, ensure_ascii=False).translate(_HTML)
+    return json.dumps(whole, ensure_ascii=False).translate(HTML_ESCAPES)
 
 
 def shortest(value: float) -> str:

@@ -7,6 +7,8 @@ import json
 from bbs.models.auction import Work
 from bbs.models.codec import from_json
 from bbs.models.invalid import InvalidDocument
+from bbs.models.values import no_constant
+from common.gojson import HTML_ESCAPES
 
 
 def read_work(body: bytes) -> Work:
@@ -30,12 +32,7 @@ def first_value(body: bytes) -> object:
 def to_body(value: object) -> bytes:
     """Compact JSON with the escapes and the final newline of Go's encoder."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.translate(_ESCAPES).encode("utf-8", "replace") + b"\n"
+    return text.translate(HTML_ESCAPES).encode("utf-8", "replace") + b"\n"
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+_DECODER = json.JSONDecoder(parse_constant=no_constant)

@@ -24,14 +24,15 @@ def compact(value: object) -> str:
 def parse(text: str | bytes) -> Any:
     """Parse JSON strictly. Raises InvalidDocument."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except RecursionError:
         raise InvalidDocument("$", "a document of sane depth", "one nested too deeply") from None
     except ValueError as error:
         raise InvalidDocument("$", "JSON", f"text that is not ({error})") from None
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """Refuses ``NaN`` and infinities, which JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
