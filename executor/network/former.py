@@ -51,12 +51,10 @@ class FormerNetworks:
         for each in self.left:
             config = each.config()
             try:
-                if (each.name, each.subnet, each.subnet_ipv6) != (
-                    self._own.name,
-                    self._own.subnet,
-                    self._own.subnet_ipv6,
-                ):
+                if (each.name, each.subnet) != (self._own.name, self._own.subnet):
                     await run(Links(config).remove_all)
+                elif each.subnet_ipv6 != self._own.subnet_ipv6:
+                    await run(Links(config).remove_ipv6_routes)  # the links are still in use
                 if each.name != self._own.name:
                     await EngineFirewall(config.port_prefix, ipv6=each.subnet_ipv6 != NO_IPV6).close()
             except NetworkError as error:

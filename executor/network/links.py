@@ -126,6 +126,12 @@ class Links:
         if not foreign:
             self.remove_gateway()
 
+    def remove_ipv6_routes(self) -> None:
+        """Remove the route of the IPv6 subnet, if it exists. Raises NetworkError."""
+        if self._ipv6 is not None:
+            with _kernel_errors("remove the route of the IPv6 subnet"), IPRoute() as netlink:
+                self._ipv6.remove_routes(netlink)
+
     def port_names(self) -> set[str]:
         """The host ends of all links of the cell, including those of previous processes."""
         return {name for _, name in socket.if_nameindex() if name.startswith(self._config.port_prefix)}

@@ -8,7 +8,8 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,25 @@ async def test_a_network_with_other_names_takes_over_and_removes_the_former_one(
     await later.detach("g1")
     await later.stop()
     assert renamed.name not in interfaces()
+
+
+async def test_another_ipv6_subnet_leaves_the_links_as_they_are(
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, engine, rootfs_image)
+    link = socket.if_nametoindex(config.port_name(IPv4Address(container.address)))
+    await network.close()
+    later = CellNetwork(replace(config, subnet_ipv6="fd12:3456:789a:1::/64"))
+    lease = Lease(guid="g1", address=container.address, container=container)
+    assert await later.start([lease], network.footprints) == {}
+    assert socket.if_nametoindex(config.port_name(IPv4Address(container.address))) == link
+    (former,) = network.footprints
+    routes = Path("/proc/net/ipv6_route").read_text()
+    if former.subnet_ipv6 != "none":
+        assert f"{int(IPv6Network(former.subnet_ipv6)[0]):032x} 40" not in routes
+    await engine.destroy("g1")
+    await later.detach("g1")
+    await later.stop()
 
 
 async def test_a_former_network_that_another_cell_uses_meanwhile_stays(
