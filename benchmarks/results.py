@@ -26,7 +26,7 @@ from benchmarks import figures
 from benchmarks.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-CLEAN_UP_S = 60.0
+CLEAN_UP_S = 90.0
 """Time for a command that is stopped to remove what it made."""
 
 
