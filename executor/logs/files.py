@@ -19,7 +19,7 @@ from pathlib import Path
 from common.failpoints import failpoint
 from executor.logs.api import LineBatch, LogLine
 from executor.logs.labels import PerLabel
-from executor.logs.shipper import Unreachable
+from executor.logs.shipper import BACKLOG_PART, CAPACITY_BYTES, Unreachable
 from executor.logs.writing import CannotWrite, SinkThread, write_whole
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 RECOVER_LIMIT_S = 5.0
 """How long the cell's start waits for the end of a file."""
 
-END_BYTES = 8 << 20
-"""Bytes of a file's end that are read at the start: more than a batch and its last item."""
+END_BYTES = CAPACITY_BYTES // BACKLOG_PART + (1 << 20)
+"""Bytes of a file's end that are read at the start: the largest batch, and its last item."""
 
 _IDENTITY = re.compile(rb'^\{"time_ns":\d+,"offset":(\d+),"output":"([^"\\]+)"', re.MULTILINE)
 

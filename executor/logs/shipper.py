@@ -47,10 +47,13 @@ MAX_BATCH = 10_000
 catches up.
 """
 
-MAX_BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 20
 """Maximum bytes per batch, in addition to the buffer. Less costs more loop iterations. More is no longer in
 the processor's cache when it is written, which takes several times as long.
 """
+
+BACKLOG_PART = 4
+"""With a large backlog, a batch has this part of it: then the number of batches counts more than the cache."""
 
 CLOSE_LIMIT_S = 5.0
 """How long the cell's shutdown waits for a destination to take the rest."""
@@ -209,7 +212,8 @@ class Shipper(Generic[T]):
         self._report_drops()
 
     def _next_batch(self) -> None:
-        self._batch = self._buffer.take(self._max_batch, MAX_BATCH_BYTES)
+        size_limit = max(BATCH_BYTES, self._buffer.held // BACKLOG_PART)
+        self._batch = self._buffer.take(self._max_batch, size_limit)
         if self._ending.is_set():
             return
         if not self._buffer:
