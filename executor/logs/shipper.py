@@ -53,7 +53,7 @@ the processor's cache when it is written, which takes several times as long.
 """
 
 BACKLOG_PART = 4
-"""With a large backlog, a batch has this part of it: the number of batches then counts more than the cache."""
+"""A batch of a large backlog has this part of it: the number of batches then counts more than the cache."""
 
 CLOSE_LIMIT_S = 5.0
 """How long the cell's shutdown waits for a destination to take the rest."""
