@@ -56,7 +56,10 @@ class Supervision:
         self._notifier.ready()
         while True:
             self._look(agent, executor)
-            await asyncio.sleep(self._interval_s)
+            if agent.evacuation:
+                await asyncio.sleep(self._interval_s)
+            else:
+                await agent.evacuation.stays_down(self._interval_s)
 
     @contextmanager
     def reloading(self) -> Iterator[None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import os
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -64,6 +66,38 @@ def test_the_library_has_what_is_needed_and_no_more() -> None:
     superfluous = {"bbs", "executor", "rep", "cell", "unittest", "tkinter", "distutils"}
     assert {name.partition("/")[0] for name in names} & superfluous == set()
     assert "healthcheck/probe.pyc" not in names
+
+
+def test_the_bundle_says_what_it_is_made_of_and_under_which_licences(tmp_path: Path) -> None:
+    job = build.Build(native_architecture(), CACHE)
+    library = job.tree() / "lib"
+    sources = {path.name: path for path in (*job.packages, *job.wheels)}
+    listed = dict(line.split("  ")[::-1] for line in (library / "packages.txt").read_text().splitlines())
+    assert listed == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()}
+
+    licences = library / "licences"
+    packages = {path.name.partition("_")[0] for path in job.packages}
+    assert {path.name for path in (licences / "debian").iterdir()} == packages
+    wheels = {path.name.partition("-")[0] for path in job.wheels}
+    assert {path.name for path in (licences / "python").iterdir()} == wheels
+    texts = [path for path in licences.rglob("*") if path.is_file()]
+    assert [path for path in texts if path.stat().st_size < 100] == []
+    assert "Apache License" in (licences / "diego-cell").read_text()
+
+
+def test_the_digests_beside_an_archive_are_those_of_its_files(tmp_path: Path) -> None:
+    with one_at_a_time(CACHE):
+        build.write_archives(tmp_path / "archives", CACHE)
+    for name in build.BUNDLES:
+        unpacked = tmp_path / name.removesuffix(".tgz")
+        unpacked.mkdir()
+        with tarfile.open(tmp_path / "archives" / name) as archive:
+            archive.extractall(unpacked, filter="data")
+            files = [member.name for member in archive]
+        sums = tmp_path / "archives" / f"{name}.sha256sums"
+        check = ["sha256sum", "--check", "--strict", "--quiet", sums]
+        subprocess.run(check, cwd=unpacked, check=True, capture_output=True)
+        assert [line.split("  ")[1] for line in sums.read_text().splitlines()] == files
 
 
 def test_an_extension_module_that_the_bundle_lacks_ends_the_build(

@@ -24,6 +24,8 @@ CERTS = "/etc/diego-cell/certs"
 SERVICE = "diego-cell.service"
 ADMIN_PORT, NETWORK_PORT = 1800, 1801
 EVACUATION_TIMEOUT = "8s"
+APP_SECRET = "geheim-of-the-app"
+"""In the environment of the app, and in each line that it prints."""
 APP = {
     "process_guid": "web",
     "domain": "test",
@@ -37,8 +39,10 @@ APP = {
             "path": "/bin/sh",
             "args": [
                 "-c",
-                "mkdir /tmp/www; echo hello >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www",
+                "mkdir /tmp/www; echo hello >/tmp/www/index.html; (while :; do echo $PASS; sleep 1; done) &"
+                " exec httpd -f -p 8080 -h /tmp/www",
             ],
+            "env": [{"name": "PASS", "value": APP_SECRET}],
             "user": "vcap",
         }
     },

@@ -12,6 +12,7 @@ import pytest
 
 from tests.docker.machine.conftest import (
     ADMIN_PORT,
+    APP_SECRET,
     SERVICE,
     CellMachine,
     requests,
@@ -250,6 +251,40 @@ async def test_an_upgrade_migrates_the_journal_and_costs_the_app_nothing(
     machine.run("systemctl", "start", SERVICE)
     assert cell.app_pids() == pids
     await cell.running()
+
+
+async def test_a_stop_that_evacuates_may_take_longer_than_the_limit_of_a_stop(cell: CellMachine) -> None:
+    machine = cell.machine
+    folder = "/run/systemd/system/diego-cell.service.d"
+    machine.run("mkdir", "-p", folder)
+    machine.write(f"{folder}/limit.conf", "[Service]\nTimeoutStopSec=3s\n")
+    machine.run("systemctl", "daemon-reload")
+    try:
+        cell.configure(on_stop="evacuate")
+        machine.run("systemctl", "restart", SERVICE)
+        machine.run("systemctl", "stop", SERVICE)
+        assert machine.property(SERVICE, "Result") == "success"
+        assert "evacuation-incomplete" in machine.journal(SERVICE), "it took its time"
+        assert cell.app_pids() == set()
+    finally:
+        machine.run("rm", "-r", folder)
+        machine.run("systemctl", "daemon-reload")
+    await started(cell)
+    await cell.running()
+
+
+async def test_a_support_bundle_has_no_secret_of_app_or_cell(cell: CellMachine) -> None:
+    machine = cell.machine
+    cell.configure(log_sinks=["stdout", "syslog+tcp://user:geheim-of-the-cell@127.0.0.1:601"])
+    machine.run("systemctl", "reload", SERVICE)
+    await until(lambda: APP_SECRET in machine.journal(SERVICE), "lines of the app in the service's log")
+    machine.run("cell", "support-bundle", "--output", "/root/bundle.tar.gz")
+    texts = machine.shell("tar -xzOf /root/bundle.tar.gz; rm /root/bundle.tar.gz")
+    assert "geheim" not in texts
+    for helpful in ("rep.started", "running\tUp", "table inet diego_cell", "ActiveState=active", "overlay2"):
+        assert helpful in texts
+    cell.configure()
+    machine.run("systemctl", "reload", SERVICE)
 
 
 async def test_a_drain_empties_the_cell_and_leaves_it_down(cell: CellMachine) -> None:
