@@ -34,6 +34,7 @@ from cell.container.settings import (
     BUNDLE,
     CELLS,
     CONTROL_PLANE,
+    EVACUATION_TIMEOUT,
     LOCKET_PORT,
     LOGGREGATOR_PORT,
     NAME_SERVER,
@@ -132,6 +133,7 @@ def rep_config(
         "denied_networks": list(DENIED_NETWORKS),
         "polling_interval": POLLING_INTERVAL,
         "on_stop": settings.on_stop.value,
+        "evacuation_timeout": EVACUATION_TIMEOUT,
         "time_format": "rfc3339",
     }
 

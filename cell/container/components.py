@@ -22,6 +22,7 @@ from cell.container.settings import (
     LOGGREGATOR_PORT,
     LOGS_PORT,
     METRON,
+    PAGE_PORT,
     PLANE,
     ROUTER_HEALTH_PORT,
     ROUTER_PORT,
@@ -59,6 +60,7 @@ def run_control_plane() -> NoReturn:
         *(f"--bbs-address={ANYWHERE}:{BBS_PORT}", f"--locket-address={ANYWHERE}:{LOCKET_PORT}"),
         *(f"--loggregator-address={ANYWHERE}:{LOGGREGATOR_PORT}", f"--api-address={ANYWHERE}:{API_PORT}"),
         *(f"--file-server-address={ANYWHERE}:{FILE_SERVER_PORT}", f"--logs-address={ANYWHERE}:{LOGS_PORT}"),
+        f"--page-address={ANYWHERE}:{PAGE_PORT}",
     )
 
 
@@ -108,6 +110,7 @@ def target(host: str, ports: PublishedPorts) -> dict[str, object]:
         "file_server": f"http://{host}:{ports.file_server}",
         "file_server_of_cells": f"http://{CONTROL_PLANE}:{FILE_SERVER_PORT}",
         "logs": f"http://{host}:{ports.logs}",
+        "page": f"http://{host}:{ports.page}/",
         "router": f"http://localhost:{ports.router}",
         "ssh": f"{host}:{ports.ssh}",
         "tls": {"ca": "ca.crt", "cert": f"{CLIENT}.crt", "key": f"{CLIENT}.key"},

@@ -32,6 +32,7 @@ LOCKET_PORT: Final = 8891
 API_PORT: Final = 8888
 FILE_SERVER_PORT: Final = 8080
 LOGS_PORT: Final = 8087
+PAGE_PORT: Final = 8086
 LOGGREGATOR_PORT: Final = 3458
 ADMIN_PORT: Final = 1800
 NETWORK_PORT: Final = 1801
@@ -45,6 +46,8 @@ APP_SUBNET: Final = "10.255.0.0/16"
 NAME_SERVER: Final = "169.254.53.53"
 """Address of the name server of a cell's containers."""
 POLLING_INTERVAL: Final = "10s"
+EVACUATION_TIMEOUT: Final = "45s"
+"""Less than the time that Docker gives the container of a cell to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ class PublishedPorts:
     api: int
     file_server: int
     logs: int
+    page: int
     router: int
     ssh: int
 
@@ -96,6 +100,7 @@ class PublishedPorts:
             api=_number(environment, "API_PORT", API_PORT),
             file_server=_number(environment, "FILE_SERVER_PORT", FILE_SERVER_PORT),
             logs=_number(environment, "LOGS_PORT", LOGS_PORT),
+            page=_number(environment, "PAGE_PORT", PAGE_PORT),
             router=_number(environment, "ROUTER_PORT", ROUTER_PORT),
             ssh=_number(environment, "SSH_PORT", SSH_PORT),
         )

@@ -12,7 +12,7 @@ from typing import Final
 from bbs.backoff import Backoff
 from cell.container.children import Child, first_ended
 
-STOP_S: Final = 60.0
+STOP_S: Final = 75.0
 """Time for the rep to end; more than its own limit."""
 FINAL: Final = (0, 2)
 """Exit statuses of a rep that is not started again: it ended in order, or cannot start with its settings."""

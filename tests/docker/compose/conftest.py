@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ SERVICES = ("control-plane", "cell", "router", "ssh-proxy")
 CELLS = 3
 PATIENCE_S = 240.0
 """For containers with engines on a busy machine; only a test that fails waits so long."""
-PORTS = ("BBS_PORT", "LOCKET_PORT", "API_PORT", "FILE_SERVER_PORT", "LOGS_PORT", "ROUTER_PORT", "SSH_PORT")
+PORTS = (
+    *("BBS_PORT", "LOCKET_PORT", "API_PORT", "FILE_SERVER_PORT", "LOGS_PORT", "PAGE_PORT"),
+    *("ROUTER_PORT", "SSH_PORT"),
+)
 
 
 def compose_command() -> list[str]:
@@ -83,7 +86,7 @@ class Composition:
         return [state for state in states if not state.endswith(" running healthy")]
 
     async def until_healthy(self, cells: int = CELLS) -> None:
-        async def healthy() -> bool:
+        def healthy() -> bool:
             return len(self.containers("cell")) == cells and not self.unhealthy()
 
         await eventually(healthy, self.logs)
@@ -113,11 +116,11 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], explain: Callable[[], str]) -> None:
-    """Wait for a condition that takes processes to find out."""
+async def eventually(holds: Callable[[], bool], explain: Callable[[], str]) -> None:
+    """Wait for a condition that takes processes to find out; the loop goes on meanwhile."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not await holds():  # noqa: ASYNC110 - nothing notifies of it
+            while not await asyncio.to_thread(holds):
                 await asyncio.sleep(0.5)
     except TimeoutError:
         raise AssertionError(explain()) from None

@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not THOROUGH, reason="takes minutes: in `make test-all`"),
 ]
 
+PUSH = ("-i", "3", "-m", "64M", "-t", "240s")
 APP = REPOSITORY / "cell/examples/apps/python"
 
 
@@ -72,9 +73,9 @@ class Traffic:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def app(composition: Composition) -> AsyncIterator[str]:
-    """The process GUID of an app with three instances."""
-    composition.cell("push", str(APP), "-i", "3", "-m", "64M", "-t", "240s")
-    yield composition.rows()[0]["process_guid"]
+    """The name of an app with three instances."""
+    composition.cell("push", str(APP), *PUSH)
+    yield "python"
     composition.cell("delete", "python")
 
 
@@ -93,7 +94,7 @@ def spread(composition: Composition) -> Counter[str]:
 async def until_spread(composition: Composition, instances: int, without: str = "") -> None:
     """Wait until so many instances run, each once and none on a cell."""
 
-    async def so() -> bool:
+    def so() -> bool:
         found = spread(composition)
         return found.total() == instances == len(composition.rows()) and without not in found
 
@@ -111,10 +112,27 @@ async def test_an_app_pushed_from_outside_answers_through_the_router(
     assert "listening on 8080" in composition.cell("logs", "python", "--recent")
 
 
+async def test_a_new_version_replaces_the_old_one_without_a_failed_request(
+    composition: Composition, app: str
+) -> None:
+    """The router drops the instances of the old version before they stop."""
+    old = {row["instance_guid"] for row in composition.rows()}
+    traffic = Traffic(url(composition))
+    async with traffic.flowing():
+        await until(lambda: len(traffic.answers) == 3, "an answer of each instance")
+        await asyncio.to_thread(composition.cell, "push", str(APP), *PUSH)
+        await until_spread(composition, 3)
+        traffic.answers.clear()
+        await until(lambda: len(traffic.answers) == 3, "an answer of each instance")
+    assert traffic.failures == []
+    assert old.isdisjoint(row["instance_guid"] for row in composition.rows())
+
+
 async def test_users_reach_an_instance_through_the_ssh_proxy(composition: Composition, app: str) -> None:
     password = (composition.client / "ssh_password").read_text().strip()
+    user = f"diego:{composition.rows()[0]['process_guid']}/1"
     async with asyncssh.connect(
-        "127.0.0.1", composition.ssh_port, username=f"diego:{app}/1", password=password, known_hosts=None
+        "127.0.0.1", composition.ssh_port, username=user, password=password, known_hosts=None
     ) as connection:
         answer = await connection.run("echo $CF_INSTANCE_INDEX")
     assert answer.stdout == "1\n"
@@ -150,7 +168,7 @@ async def test_instances_of_a_killed_cell_come_back_on_the_others(composition: C
     traffic = Traffic(url(composition))
     async with traffic.flowing():
         await until(lambda: len(traffic.answers) == 3, "an answer of each instance")
-        run("docker", "kill", container)
+        await asyncio.to_thread(run, "docker", "kill", container)
         await until_spread(composition, 3, without=victim)
         traffic.answers.clear()
         await until(lambda: len(traffic.answers) == 3, "an answer of each instance")
@@ -169,7 +187,7 @@ async def test_apps_go_on_while_a_rep_is_killed(composition: Composition, app: s
         await until(lambda: len(traffic.answers) == 3, "an answer of each instance")
         os.kill(before["rep"], signal.SIGKILL)
 
-        async def again() -> bool:
+        def again() -> bool:
             now = processes(container)
             return "rep" in now and now["rep"] != before["rep"] and not composition.unhealthy()
 
@@ -194,7 +212,7 @@ async def test_apps_come_back_after_down_and_up(composition: Composition, app: s
 async def test_fewer_cells_run_all_instances(composition: Composition, app: str) -> None:
     composition.compose("up", "-d", "--scale", f"cell={CELLS - 1}")
 
-    async def moved() -> bool:
+    def moved() -> bool:
         found = spread(composition)
         return found.total() == 3 == len(composition.rows()) and len(found) < CELLS
 

@@ -67,7 +67,7 @@ def test_the_metrics_are_a_profile() -> None:
 def test_ports_are_on_loopback_and_can_be_moved() -> None:
     document = loaded("--profile", "metrics", ROUTER_PORT="18000")
     ports = published(document)
-    assert len(ports) == 9
+    assert len(ports) == 10
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
     assert any(port.startswith("127.0.0.1:18000:8000") for port in ports)
 
