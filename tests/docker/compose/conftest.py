@@ -120,7 +120,7 @@ async def eventually(holds: Callable[[], bool], explain: Callable[[], str]) -> N
     """Wait for a condition that takes processes to find out; the loop goes on meanwhile."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not await asyncio.to_thread(holds):
+            while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - nothing notifies of it
                 await asyncio.sleep(0.5)
     except TimeoutError:
         raise AssertionError(explain()) from None
