@@ -1,13 +1,13 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
 # make test-all   the same with every case of those that `make test` samples
-# make chaos   kills a cell under load 200 times (ROUNDS=N), then with TLS
+# make chaos   kills a cell under load 200 times (ROUNDS=N), then with TLS, user and cgroup namespaces
 # make bench   measures what SPECIFICATION.md promises, in 15 minutes
 # make image   builds the container image diego-cell:latest
 # make compose-up    starts a control plane and CELLS=3 cells with Docker Compose; compose-down removes them
 # make deb     builds the Debian packages of the cell and of the ssh proxy into dist/
 # make docs    writes the documents as a site to build/site
-# make soak    the same for 30 minutes (MINUTES=N)
+# make soak    lets random events happen to two cells for 30 minutes (MINUTES=N)
 .PHONY: demo test test-all chaos soak setup setup-tests lint unit coverage coverage-all docker-tests bench bundle
 .PHONY: clean deb docs image compose-up compose-down wheel
 
@@ -24,7 +24,7 @@ chaos: setup-tests
 	DIEGO_CELL_CHAOS_ROUNDS=$(or $(ROUNDS),200) .venv/bin/pytest -s tests/chaos
 
 soak: setup-tests
-	DIEGO_CELL_CHAOS_MINUTES=$(or $(MINUTES),30) .venv/bin/pytest -s tests/chaos/test_kill_loop.py
+	DIEGO_CELL_CHAOS_MINUTES=$(or $(MINUTES),30) .venv/bin/pytest -s tests/chaos/test_soak.py
 
 docs: setup-tests
 	.venv/bin/python -m cell.documentation.troubleshooting

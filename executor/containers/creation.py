@@ -232,13 +232,18 @@ class Creator:
     async def _create_in_engine(self, spec: ContainerSpec) -> EngineContainer:
         """Create the container; an engine that does not answer, for example in a restart, delays that."""
         guid, deadline = spec.guid, self.clock.monotonic() + ENGINE_ABSENCE_S
+        attempted = False
         while True:
             try:
+                if attempted:
+                    await self.engine.destroy(guid)  # its creation may have succeeded without an answer
+                attempted = True
                 return await self.engine.create(spec, progress=lambda text: self._progress(guid, text))
             except EngineUnavailable as error:
+                if self.clock.monotonic() >= deadline:
+                    raise
                 log.warning("creation-waits-for-engine", extra=_data(guid, error=str(error)))
                 await self._await_engine(deadline)
-                await self.engine.destroy(guid)  # its creation may have succeeded without an answer
 
     def _progress(self, guid: str, text: str) -> None:
         log.info("creating-container", extra=_data(guid, progress=text))
@@ -247,12 +252,12 @@ class Creator:
     async def _await_engine(self, deadline: float) -> None:
         """Raises EngineUnavailable after the deadline."""
         while True:
+            await asyncio.sleep(ENGINE_PAUSE_S)
             try:
                 return await self.engine.ping()
             except EngineUnavailable:
                 if self.clock.monotonic() >= deadline:
                     raise
-            await asyncio.sleep(ENGINE_PAUSE_S)
 
     async def _engine_container(
         self, container: Container, spec: ContainerSpec

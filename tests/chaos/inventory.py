@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,15 @@ def beyond(inventory: Inventory, other: Inventory) -> dict[str, list[str]]:
         for kind, names in inventory.items()
         if (more := names - other.get(kind, frozenset()))
     }
+
+
+def merged(inventories: Iterable[Inventory]) -> Inventory:
+    """What there is in any of them."""
+    found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+    for inventory in inventories:
+        for kind, names in inventory.items():
+            found[kind] |= names
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,11 @@ class Machine:
                     found["ports" if name.startswith("ports") else "elements"].add(
                         f"{name} {_plain(element)}"
                     )
-        return {kind: frozenset(names) for kind, names in found.items()}
+        return self._named(found)
+
+    def _named(self, found: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+        """With the name of the cell, because other cells have things of the same names."""
+        return {kind: frozenset(f"{self.cell_id}: {name}" for name in names) for kind, names in found.items()}
 
     def _files(self) -> dict[str, frozenset[str]]:
         """FIFOs and regular files; spools are a kind of their own."""
@@ -155,7 +168,7 @@ class Machine:
                 if not set(relative.parts) & set(_KEPT):
                     with suppress(FileNotFoundError):
                         found[_kind(path)].add(str(relative))
-        return {kind: frozenset(names) for kind, names in found.items()}
+        return self._named(found)
 
 
 def _kind(path: Path) -> str:

@@ -1,11 +1,13 @@
-"""The lines of apps in a file sink: each app's numbers once, in order, without a gap."""
+"""The lines of apps in file sinks: each app's numbers once, in order, without a gap."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 LIFE_TAG = "life"
 """The tag with the guid of the instance."""
@@ -13,24 +15,33 @@ LIFE_TAG = "life"
 
 @dataclass
 class AppLines:
-    """Reads what is new in the file. wrong: each break of an order. words: other lines of apps, counted."""
+    """Reads what is new in the files, one for each cell.
 
-    path: Path
+    wrong: each break of an order. words: other lines of apps, counted. ended: the last line of an instance.
+    """
+
+    paths: Sequence[Path]
     wrong: list[str] = field(default_factory=list)
     words: Counter[str] = field(default_factory=Counter)
     ended: dict[str, int] = field(default_factory=dict)
     _next: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _offset: int = 0
+    _offsets: Counter[Path] = field(default_factory=Counter)
+    _reading: Lock = field(default_factory=Lock)
 
     def read(self) -> None:
         """Take the complete lines since the last read."""
-        if not self.path.exists():
+        with self._reading:
+            for path in self.paths:
+                self._read(path)
+
+    def _read(self, path: Path) -> None:
+        if not path.exists():
             return
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
+        with path.open("rb") as file:
+            file.seek(self._offsets[path])
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
+        self._offsets[path] += len(whole)
         for line in whole.splitlines():
             document = json.loads(line)
             self._take(document["tags"].get(LIFE_TAG, ""), document["message"])

@@ -20,6 +20,7 @@ class Summary:
     deaths: Counter[str] = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)
     """How often a failpoint was not passed in time; the agent was killed then."""
+    events: Counter[str] = field(default_factory=Counter)
     starts_s: list[float] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
     _phases_s: dict[str, list[float]] = field(default_factory=dict)
@@ -42,7 +43,9 @@ class Summary:
     def lines(self, *, app_lines: int, requests: int, tasks: int, problems: int) -> Iterable[str]:
         """For people. problems: losses and leaks."""
         yield f"rounds: {self.rounds}"
-        yield f"deaths: {', '.join(f'{name} {count}' for name, count in self.deaths.most_common())}"
+        for what, counts in {"deaths": self.deaths, "events": self.events}.items():
+            if counts:
+                yield f"{what}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}"
         if self.late:
             yield f"killed before the failpoint was passed: {dict(self.late)}"
         if self.starts_s:

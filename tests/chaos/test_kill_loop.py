@@ -2,114 +2,98 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import tarfile
-from io import BytesIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from docker import APIClient
 
-from bbs.client.http import HTTPBBSClient
-from bbs.client.tls import client_context
-from cell.development import APP_STACK, BUSYBOX_IMAGE, BUSYBOX_STACK
-from cell.development.certs import identity_files
-from cell.development.local import local_cell
-from cell.development.slots import take_slots
-from cell.development.stack import ensure_stack
-from common.failpoints import VARIABLE
-from tests.chaos.inventory import Machine
-from tests.chaos.lines import AppLines
+from common.failpoints import NAMES
+from tests.chaos.cells import observed_cells
+from tests.chaos.inventory import ENGINE
 from tests.chaos.loop import Loop
 from tests.chaos.plans import plan
-from tests.chaos.traffic import Traffic
-from tests.chaos.work import Files, TaskMill
-from tests.support.local_reps import QUICK, LocalRep
+from tests.support.engines import REMAP
 
-ROUNDS = int(os.environ.get("DIEGO_CELL_CHAOS_ROUNDS", "5"))
-APPS = 10 if ROUNDS > 5 else 6
+if TYPE_CHECKING:
+    from tests.support.engines import OpenEngine
+
+USUAL_ROUNDS = 5
+ROUNDS = int(os.environ.get("DIEGO_CELL_CHAOS_ROUNDS", str(USUAL_ROUNDS)))
+APPS = 10 if ROUNDS > USUAL_ROUNDS else 6
 """At least one of each kind."""
 SEED = int(os.environ.get("DIEGO_CELL_CHAOS_SEED", "0")) or random.randrange(1, 1 << 31)
 FIRST = int(os.environ.get("DIEGO_CELL_CHAOS_FIRST", "1"))
 """The round to begin with: a run of the same seed goes on there."""
+ENOUGH_ROUNDS = 4 * len(NAMES)
+"""Each failpoint has had two turns."""
 ROUND_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Variant:
+    """engine: options of an engine of its own; none for the machine's. share: of the rounds."""
+
+    name: str
+    engine: tuple[str, ...] = ()
+    before: str = "true"
+    tls: bool = False
+    share: float = 0.2
+
+
+PLAIN = Variant("plain", share=1)
+VARIANTS = (
+    PLAIN,
+    Variant("tls", tls=True),
+    Variant("user-namespaces", ("--userns-remap=daemon",), REMAP),
+    Variant("cgroup-namespaces", ("--default-cgroupns-mode=private",)),
+)
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.alone,
-    pytest.mark.timeout(300 + ROUNDS * ROUND_LIMIT_S),
+    pytest.mark.timeout(600 + ROUNDS * ROUND_LIMIT_S),
 ]
 
 
 @pytest.mark.parametrize(
-    "tls", [False, True] if ROUNDS > 5 else [False], ids=lambda tls: "tls" if tls else "plain"
+    "variant", VARIANTS if ROUNDS > USUAL_ROUNDS else [PLAIN], ids=lambda each: each.name
 )
-async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bool) -> None:
-    stack = await asyncio.to_thread(ensure_stack, docker_client, tmp_path)
-    arguments = ["--cells", "0", *(["--tls"] if tls else [])]
-    print(f"seed {SEED}")
-    async with (
-        local_cell(tmp_path / "plane", arguments=arguments) as plane,
-        Files.serving(archive()) as files,
-        asyncio.TaskGroup() as group,
-    ):
-        identity = identity_files(tmp_path / "plane" / "tls", "rep") if tls else None
-        context = (
-            client_context(identity.ca_file, identity.cert_file, identity.key_file) if identity else None
-        )
-        folder = tmp_path / "cell"
-        settings = {
-            **QUICK,
-            "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{stack}"],
-            "log_sinks": [f"file:{tmp_path / 'apps.log'}"],
-        }
-        with take_slots(1) as (slot,):
-            failpoints = tmp_path / "failpoints"
-            rep = LocalRep(plane, slot, folder, identity, settings, {VARIABLE: str(failpoints)})
-            async with HTTPBBSClient(plane.endpoints["bbs"], ssl_context=context) as bbs:
-                loop = Loop(
-                    rep=rep,
-                    machine=Machine(slot.cell_id, slot.nft_table, folder),
-                    bbs=bbs,
-                    mill=TaskMill(bbs, files),
-                    lines=AppLines(tmp_path / "apps.log"),
-                    traffic=Traffic(group),
-                    failpoints=failpoints,
-                    apps=APPS,
-                )
-                milling = group.create_task(loop.mill.run())
-                try:
-                    await asyncio.to_thread(loop.machine.clear)
-                    with loop.summary.phase("begin"):
-                        await loop.begin(FIRST)
-                    for number in range(FIRST, FIRST + ROUNDS):
-                        await loop.round(plan(SEED, number))
-                        assert not (wrong := loop.verdict()), again(number, wrong)
-                    with loop.summary.phase("end"):
-                        await loop.end()
-                finally:
-                    milling.cancel()
-                    await loop.traffic.close()
-                    await rep.stop()
-                    await asyncio.to_thread(loop.machine.clear)
-                    print("\n".join(loop.report()))
-    assert not (wrong := loop.verdict()), again(FIRST + ROUNDS, wrong)
+async def test_nothing_is_lost(tmp_path: Path, own_engine: OpenEngine, variant: Variant) -> None:
+    rounds = max(int(ROUNDS * variant.share), 1)
+    with engine_of(variant, own_engine) as docker_host:
+        async with observed_cells(tmp_path, 1, docker_host=docker_host, tls=variant.tls) as ((cell,), seen):
+            loop = Loop(cell, seen, APPS)
+            try:
+                with seen.summary.phase("begin"):
+                    await loop.begin(FIRST)
+                for number in range(FIRST, FIRST + rounds):
+                    await loop.round(plan(SEED, number))
+                    assert not (wrong := seen.verdict()), "\n".join(wrong)
+                with seen.summary.phase("end"):
+                    await loop.end()
+            finally:
+                next_round = FIRST + seen.summary.rounds
+                print("", f"kill loop, {variant.name}: {again(next_round)}", *seen.report(), sep="\n")
+    assert not (wrong := seen.verdict()), "\n".join(wrong)
+    if rounds >= ENOUGH_ROUNDS:
+        assert not seen.summary.never_hit, "a failpoint that no work passes"
 
 
-def again(number: int, wrong: list[str]) -> str:
-    """What was wrong, and how to repeat it."""
-    return "\n".join(
-        [f"DIEGO_CELL_CHAOS_SEED={SEED} DIEGO_CELL_CHAOS_FIRST={number} begins with this round", *wrong]
-    )
+@contextmanager
+def engine_of(variant: Variant, own_engine: OpenEngine) -> Iterator[str]:
+    """The address of the engine of a variant."""
+    if not variant.engine:
+        yield ENGINE
+        return
+    with own_engine(*variant.engine, before=variant.before) as engine:
+        yield engine.docker_host
 
 
-def archive() -> bytes:
-    """A .tgz of 1 MiB that does not compress."""
-    content = BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as packed:
-        member = tarfile.TarInfo("noise")
-        member.size = 1 << 20
-        packed.addfile(member, BytesIO(random.Random(0).randbytes(1 << 20)))
-    return content.getvalue()
+def again(number: int) -> str:
+    """How a run goes on with a round."""
+    return f"DIEGO_CELL_CHAOS_SEED={SEED} DIEGO_CELL_CHAOS_FIRST={number} goes on from here"

@@ -6,11 +6,12 @@ No request may fail while its instance runs: the agent has no part in them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-REQUEST_S = 10.0
+REQUEST_S = 60.0
 """Limit of a request on a busy machine; a lost packet rule makes it hang."""
 PAUSE_S = 0.2
 REQUEST = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
@@ -66,6 +67,18 @@ async def ask(port: int, path: str = "/") -> Reply:
         connection.close()
 
 
+async def first_reply(port: int) -> Reply:
+    """The reply of an instance that may not listen yet. Raises RequestFailed."""
+    deadline = time.monotonic() + REQUEST_S
+    while True:
+        try:
+            return await ask(port)
+        except RequestFailed:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
 @dataclass
 class Traffic:
     """Clients of instances, by instance guid; each runs until it is dropped. failures: what went wrong."""
@@ -76,8 +89,8 @@ class Traffic:
     _clients: dict[str, list[asyncio.Task[None]]] = field(default_factory=dict)
 
     async def add(self, guid: str, port: int) -> None:
-        """Begin to call an instance."""
-        life = (await ask(port)).life
+        """Begin to call an instance, once it answers: without a check, it may run before it listens."""
+        life = (await first_reply(port)).life
         self._clients[guid] = [
             self.group.create_task(work(guid, port, life)) for work in (self._standing, self._fresh)
         ]

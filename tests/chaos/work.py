@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+import tarfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from aiohttp import web
@@ -140,6 +143,16 @@ def task(guid: str, run_s: float, files: str) -> TaskDefinition:
             )
         ),
     )
+
+
+def archive() -> bytes:
+    """A .tgz of 1 MiB that does not compress."""
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as packed:
+        member = tarfile.TarInfo("noise")
+        member.size = 1 << 20
+        packed.addfile(member, BytesIO(random.Random(0).randbytes(1 << 20)))
+    return content.getvalue()
 
 
 @dataclass

@@ -172,6 +172,14 @@ def start_engine(own_engine: OpenEngine) -> StartEngine:
     return started
 
 
+REMAPPED_FIRST, REMAPPED_COUNT = 100_000, 65_536
+"""The host's users that stand in for those of containers."""
+REMAP = (
+    f'echo "daemon:{REMAPPED_FIRST}:{REMAPPED_COUNT}" > "$DIR/ids"; '
+    'mount --bind "$DIR/ids" /etc/subuid; mount --bind "$DIR/ids" /etc/subgid'
+)
+"""What an engine with ``--userns-remap=daemon`` needs before its start."""
+
 _PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 

@@ -20,6 +20,8 @@ from bbs.models.workload import CachedDependency, Check, CheckDefinition, TCPChe
 from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.model import EventKind
+from tests.support.engines import REMAP
+from tests.support.engines import REMAPPED_FIRST as FIRST
 
 if TYPE_CHECKING:
     from tests.support.cell import Cell
@@ -28,14 +30,6 @@ pytestmark = pytest.mark.docker
 
 OpenCell = Callable[..., AbstractAsyncContextManager["Cell"]]
 StartEngine = Callable[..., AbstractContextManager[str]]
-
-FIRST, COUNT = 100_000, 65_536
-"""The host's users that stand in for the containers'."""
-
-REMAP = (
-    f'echo "daemon:{FIRST}:{COUNT}" > "$DIR/ids"; '
-    'mount --bind "$DIR/ids" /etc/subuid; mount --bind "$DIR/ids" /etc/subgid'
-)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from bbs.models.common import File, Network
 from bbs.models.workload import SecurityGroupRule
 from executor.cache.api import DownloadError
 from executor.engine.api import BindMount
-from executor.errors import EngineError, ImageError, NetworkError
+from executor.errors import EngineError, EngineUnavailable, ImageError, NetworkError
 from executor.logs.api import Stream
 from executor.model import (
     AllocationRequest,
     Container,
+    ContainerState,
     EventKind,
     PortMapping,
     RunRequest,
@@ -108,6 +109,30 @@ async def test_the_engine_refuses(world: World, error: EngineError) -> None:
     line = world.sink.lines[1]
     assert line.payload.decode() == f"Cell cell-1 failed to create container for instance ig: {error}"
     assert line.stream is Stream.ERR
+
+
+async def test_a_creation_waits_for_an_engine_that_comes_and_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is about to end still answers a ping, but not the call after it."""
+    monkeypatch.setattr("executor.containers.creation.ENGINE_PAUSE_S", 0)
+    async with world.running() as (executor, _):
+        world.engine.failures["create"] = [EngineUnavailable("gone"), EngineUnavailable("gone")]
+        world.engine.failures["destroy"] = [EngineUnavailable("gone again")]
+        await begin(executor)
+        await world.group("ig")
+        assert executor.container("ig").state is ContainerState.CREATED
+        await executor.delete("ig")
+
+
+async def test_a_creation_does_not_wait_forever_for_an_engine_that_answers_pings_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.containers.creation.ENGINE_PAUSE_S", 0)
+    monkeypatch.setattr("executor.containers.creation.ENGINE_ABSENCE_S", 0)
+    world.engine.failures["create"] = [EngineUnavailable("create container ig: no answer")]
+    complete = await failure(world, allocation(), run_request())
+    assert complete.run_result == retryable("failed to create container: create container ig: no answer")
 
 
 async def test_no_host_ports_left(world: World) -> None:
