@@ -40,6 +40,8 @@ PRESENCE_S = 1
 """Outages are longer than the presence of the cell lasts."""
 PROMISE_S = 2.0
 """From the return of the control plane to its record of every outcome."""
+BUSY_S = 10.0
+"""The same beside other programs of the machine."""
 APPS, TASKS = ("web-0", "web-1", "web-2"), 5
 
 
@@ -179,7 +181,9 @@ class Outage:
             assert (each.failed, each.result) == (False, f"result of {each.task_guid}"), how
         assert seen == Counter(tasks), f"{how}: each Task completes once"
         assert (await self._rows())[crasher].crash_count == 1, how
-        assert took_s < PROMISE_S, f"{how}: all outcomes are recorded {took_s:.2f} s after the return"
+        assert took_s < (PROMISE_S if THOROUGH else BUSY_S), (
+            f"{how}: all outcomes are recorded {took_s:.2f} s after the return"
+        )
         await bbs.remove_desired_lrp(crasher)
         for guid in tasks:
             await bbs.resolving_task(guid)

@@ -143,6 +143,8 @@ async def test_a_flood_fills_the_disk(
                         await rep.start()
                 await asyncio.to_thread(disk.remount, LARGE)
                 await until_so(cell.healthy)
+                # A sink that found its disk full tries again after a pause; until then it drops lines.
+                await cell.until_logged("log-sink.available")
                 await bbs.desire_task("accepted", "d", task("true"))
                 assert await cell.end_of("accepted") == ""
                 Inside(docker_client, rep.cell_id).run("flood", "touch", "/tmp/end")

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from executor.engine.readers import OutputReaders
@@ -55,14 +56,15 @@ def write(folder: Path, end: int, seed: int) -> list[int]:
         time.sleep(0.0001)
 
 
-async def read(folder: Path) -> None:
-    """Read to the end of both FIFOs, and deliver everything."""
+async def read(folder: Path, opened: Callable[[], None] = lambda: None) -> None:
+    """Read to the end of both FIFOs, and deliver everything. opened: called once the FIFOs are open."""
     spools = Spools(folder / "spool")
     readers = OutputReaders(spools)
     sink = open_target(f"file:{folder / 'app.log'}")
     output = LogStreamer(sink, LogConfig(guid="app")).stream("APP")
     async with sink.running():
         fifos = [os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK) for name in STREAMS]
+        opened()
         pair = readers.resume("guid", fifos, (output.stdout, output.stderr), "process")
         await until(lambda: all(reader.closed for reader in pair), "the end of the output")
         output.flush()
@@ -92,13 +94,16 @@ def main() -> None:
         os.kill(reader, signal.SIGKILL)
         os.waitpid(reader, 0)
     os.close(more)
+    is_open, report_open = os.pipe()
     reader = os.fork()
     if not reader:
         for fd in held:
             os.close(fd)
-        asyncio.run(read(folder))
+        asyncio.run(read(folder, lambda: os.close(report_open)))
         os._exit(0)
+    os.close(report_open)
     os.waitpid(writer, 0)
+    os.read(is_open, 1)  # a FIFO that no process has open loses its content
     for fd in held:
         os.close(fd)
     _, status = os.waitpid(reader, 0)
