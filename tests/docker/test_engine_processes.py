@@ -14,7 +14,7 @@ from executor.engine.api import ContainerSpec, EngineContainer, Process, Process
 from executor.engine.docker import DockerEngine
 from executor.errors import ContainerGone, ProcessStartError
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 class Output:
