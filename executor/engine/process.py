@@ -115,8 +115,8 @@ class DockerProcess:
         except OSError:
             logger.warning("exit-status-not-held", extra={"data": {"pid": self.pid}})
         self._loop.add_reader(self.status.fd, self._on_status)
-        # The start of a short program may have read the status already. Its parent repeats it only if it waited
-        # for the confirmation before the agent closed `go`.
+        # The start of a short program may have read the status already. Its parent repeats it only if it
+        # opened `go` before the agent closed that.
         self._on_status()
 
     def _on_status(self) -> None:

@@ -19,6 +19,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from common.failpoints import failpoint
@@ -128,24 +129,36 @@ class History:
         An interrupt does not end the wait; see :func:`executor.steps.base.interrupted`.
         """
         while self._pending and self._pending[0] < position:
-            event = self._turns.setdefault(position, asyncio.Event())
-            try:
-                async with asyncio.timeout(STALL_S):
-                    await event.wait()
-                for _ in range(SETTLE):
-                    await asyncio.sleep(0)
-            except asyncio.CancelledError:
-                continue
-            except TimeoutError:
-                data = {"missing": self._pending[0], "waiting": position}
-                logger.error("replay.record-does-not-fit", extra={"data": data})
-                self._pass(self._pending[-1])
+            with suppress(asyncio.CancelledError):
+                await self._wait(position)
         self._pass(position)
 
     async def replayed(self) -> None:
         """Wait until all recorded events have happened again; an interrupt does not end the wait."""
         if self._pending:
             await self.turn(self._pending[-1] + 1)
+
+    async def replayed_or_ended(self, child: asyncio.Task[None]) -> None:
+        """The same, or until the child has ended: later events may wait for that."""
+        while self._pending and not child.done():
+            replay = asyncio.create_task(self._wait(self._pending[-1] + 1))
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({child, replay}, return_when=asyncio.FIRST_COMPLETED)
+            replay.cancel()
+            await outlast(replay)
+
+    async def _wait(self, position: int) -> None:
+        """Wait once for the turn of ``position``; give up the records before it if they do not happen."""
+        event = self._turns.setdefault(position, asyncio.Event())
+        try:
+            async with asyncio.timeout(STALL_S):
+                await event.wait()
+            for _ in range(SETTLE):
+                await asyncio.sleep(0)
+        except TimeoutError:
+            data = {"missing": self._pending[0], "waiting": position}
+            logger.error("replay.record-does-not-fit", extra={"data": data})
+            self._pass(self._pending[-1])
 
     def _pass(self, position: int) -> None:
         while self._pending and self._pending[0] <= position:

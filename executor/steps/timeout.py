@@ -40,8 +40,8 @@ class Timeout:
             child.cancel()
             await outlast(child)
         if not child.done():
-            await self._record.history.replayed()
-            if interrupted():  # under a previous agent process, before the limit
+            await self._record.history.replayed_or_ended(child)
+            if not child.done() and interrupted():  # under a previous agent process, before the limit
                 child.cancel()
                 await outlast(child)
         if child.done():

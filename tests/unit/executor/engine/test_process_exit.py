@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,28 +27,29 @@ async def test_a_status_that_the_start_has_read_ends_the_process(tmp_path: Path)
     directory = tmp_path / "p1"
     fifos = ProcessFifos.make(directory, (os.getuid(), os.getgid()))
     status, turns = StatusReader(fifos.take("status")), OutputTurns()
-    with subprocess.Popen(["sh", "-c", SLOW_PARENT, str(directory)]) as parent:
-        try:
-            async with asyncio.timeout(20):
-                assert await status.failure() is None
-                fifos.close_name("go")
-                process = DockerProcess(
-                    name="p1",
-                    pid=parent.pid,
-                    child_fd=-1,
-                    parent_fd=os.pidfd_open(parent.pid),
-                    status=status,
-                    fifos=fifos,
-                    readers=(
-                        OutputReader(fifos.take("out"), lambda _: None, turns, "guid"),
-                        OutputReader(fifos.take("err"), lambda _: None, turns, "guid"),
-                    ),
-                    durable=True,
-                )
-                (directory / "on").touch()
-                assert await process.wait() == 7
-                assert await asyncio.to_thread(parent.wait) == 0
-        finally:
+    parent = await asyncio.create_subprocess_exec("sh", "-c", SLOW_PARENT, str(directory))
+    try:
+        async with asyncio.timeout(20):
+            assert await status.failure() is None
+            fifos.close_name("go")
+            process = DockerProcess(
+                name="p1",
+                pid=parent.pid,
+                child_fd=-1,
+                parent_fd=os.pidfd_open(parent.pid),
+                status=status,
+                fifos=fifos,
+                readers=(
+                    OutputReader(fifos.take("out"), lambda _: None, turns, "guid"),
+                    OutputReader(fifos.take("err"), lambda _: None, turns, "guid"),
+                ),
+                durable=True,
+            )
+            (directory / "on").touch()
+            assert await process.wait() == 7
+            assert await parent.wait() == 0
+        process.abandon()
+        await process.release()
+    finally:
+        if parent.returncode is None:
             parent.kill()
-            process.abandon()
-            await process.release()

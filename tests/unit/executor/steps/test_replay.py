@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import executor.steps.check as check_module
@@ -250,6 +250,24 @@ async def live(
     trees(),
     st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=4),
     st.sampled_from([None, None, 2.25, 7.25]),
+)
+@example(  # a step ended within its limit, and the agent is killed after that limit
+    (
+        SerialAction(
+            actions=(
+                TimeoutAction(
+                    action=ParallelAction(actions=(RunAction(path="p0", log_source="APP"),)), timeout_ms=1500
+                ),
+                RunAction(path="p1", log_source="APP"),
+            )
+        ),
+        {
+            "p0": {"lasts": 1.001, "status": 0, "term": 1e-05},
+            "p1": {"lasts": 1.002, "status": 0, "term": 2e-05},
+        },
+    ),
+    [(7, False)],
+    None,
 )
 def test_a_killed_agent_changes_nothing(
     in_virtual_time: Callable[[Coroutine[Any, Any, End]], End],
