@@ -42,7 +42,7 @@ class Filled:
     file: Path
 
 
-class Nobody:
+class IdleAuctioneer:
     """An auctioneer that accepts requests and does nothing."""
 
     async def request_lrps(self, requests: list[Any], trace_id: str = "") -> None: ...
@@ -121,7 +121,7 @@ async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
             HTTPCallbacks(destinations=Destinations()) as callbacks,
             run_bbs(
                 Path(folder),
-                auctioneer=Nobody(),
+                auctioneer=IdleAuctioneer(),
                 reps=reps,
                 callbacks=callbacks,
                 convergence_interval_s=3600,

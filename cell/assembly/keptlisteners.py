@@ -1,7 +1,7 @@
 """Listening sockets that the service manager keeps from one process of a cell to the next.
 
 Between two processes the kernel queues connections on a kept socket, so callers wait for the next process
-instead of being refused. The manager closes the sockets when the service has ended for good.
+instead of being refused. The manager closes the sockets when the service is stopped.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Board:
             self.drop(table, row_id)
 
     def clear(self) -> None:
-        """Forget everything; nobody reads."""
+        """Forget everything: there is no reader."""
         self._tables.clear()
         self._full.clear()
         self.complete.clear()

@@ -80,7 +80,7 @@ class Feed:
             await asyncio.sleep(RETRY_S)
 
     async def _until_left(self) -> None:
-        """Wait until nobody has read for a while."""
+        """Wait until there was no reader for a while."""
         while True:
             await self._until(read=False)
             try:

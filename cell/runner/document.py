@@ -55,7 +55,7 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
         raise BadInput(f"{name}: nested too deeply") from error
     found = places(text)
     problems = [
-        (repeated.path, f"the key is there twice, first in line {repeated.first_line}")
+        (repeated.path, f"the key is there twice, first in line {found.line(repeated.first)}")
         for repeated in found.repeated
     ]
     problems += findings(value)

@@ -13,10 +13,10 @@ _LAST_STEP: Final = re.compile(r"(\.[^.\[\]]*|\[\d+\])$")
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A key that its object has before. path: of the member. first_line: of the key's first occurrence."""
+    """A key that its object has before. path: of the member. first: offset of the key's first occurrence."""
 
     path: str
-    first_line: int
+    first: int
 
 
 @dataclass(slots=True)
@@ -67,15 +67,14 @@ class _Walk:
         self._skip()
 
     def _members(self, path: str) -> None:
-        lines: dict[str, int] = {}
+        firsts: dict[str, int] = {}
         self._pass()
         while self._text[self._at] != "}":
             offset = self._at
             key, self._at = self._scalar(self._text, self._at)
             member = f"{path}.{key}"
-            if key in lines:
-                self._found.repeated.append(Repeated(member, lines[key]))
-            lines[key] = self._found.line(offset)
+            if firsts.setdefault(key, offset) != offset:
+                self._found.repeated.append(Repeated(member, firsts[key]))
             self._found.offsets[member] = offset
             self._skip()
             self._pass()  # the colon

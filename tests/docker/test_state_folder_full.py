@@ -40,7 +40,7 @@ while [ ! -e /tmp/end ]; do
 done
 echo -n $i
 """
-"""Writes numbered lines until it is told to end, and then how many."""
+"""Writes numbered lines until /tmp/end exists, then their number."""
 
 
 @pytest.fixture

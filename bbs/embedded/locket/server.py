@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import TLSConfigurationError, server_context
 from bbs.embedded.store.database import Store, StoreError
-from bbs.embedded.store.resources import Collision, Registry
+from bbs.embedded.store.resources import Collision, Full, Registry
 from bbs.models.locket import Resource, TypeCode
 from bbs.serving import connections
 from bbs.wire import locket as wire
@@ -70,6 +70,8 @@ class Locket:
                 await self._registry.save(self._store)
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
+        except Full as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         return pb.LockResponse()
 
     async def fetch(self, q: pb.FetchRequest, context: Context) -> pb.FetchResponse:

@@ -15,6 +15,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from bbs.embedded.clock import SECOND, Clock
 from bbs.embedded.store.database import Store
@@ -28,8 +29,17 @@ from bbs.models.validation import validate_cell_presence
 logger = logging.getLogger(__name__)
 
 
+HELD_MOST: Final = 20_000
+HELD_BYTES: Final = 64 << 20
+"""Most resources, and most bytes of their texts together: a thousand cells hold 2 MB."""
+
+
 class Collision(Exception):
     """Another owner holds the key."""
+
+
+class Full(Exception):
+    """There is no room for the resource; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class Registry:
         self._mutex = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._unsaved: dict[str, _Held | None] = {}
+        self._bytes = 0
         self._earliest: float = math.inf
         """No resource expires before this time."""
 
@@ -84,7 +95,7 @@ class Registry:
                     del self._unsaved[key]
 
     def lock(self, resource: Resource, ttl_s: int) -> bool:
-        """Take a resource, or renew it if the owner has it. Raises Collision.
+        """Take a resource, or renew it if the owner has it. Raises Collision, Full.
 
         ttl_s: lifetime in seconds without a renewal. Returns whether there is something to save.
         """
@@ -94,6 +105,7 @@ class Registry:
                 deadline = self._clock.monotonic() + ttl_s * SECOND
                 self._put(replace(known, deadline=deadline))
             else:
+                self._make_room(resource, known)
                 held = _Held.of(resource, ttl_s, self._clock.monotonic())
                 self._put(held)
                 self._unsaved[resource.key] = held
@@ -103,8 +115,7 @@ class Registry:
         """Release a resource; an unknown key is ignored. Raises Collision."""
         with self._mutex:
             if self._owned(key, owner) is not None:
-                del self._held[key]
-                self._unsaved[key] = None
+                self._remove(key)
 
     def fetch(self, key: str) -> Resource | None:
         with self._mutex:
@@ -133,7 +144,21 @@ class Registry:
             raise Collision(key)
         return held
 
+    def _make_room(self, resource: Resource, known: _Held | None) -> None:
+        """Raises Full."""
+        if known is None and len(self._held) >= HELD_MOST:
+            raise Full(f"there are {HELD_MOST} locks and presences already")
+        before = 0 if known is None else _size(known.resource)
+        if self._bytes - before + _size(resource) > HELD_BYTES:
+            raise Full(f"locks and presences would have more than {HELD_BYTES} bytes")
+
+    def _remove(self, key: str) -> None:
+        self._bytes -= _size(self._held.pop(key).resource)
+        self._unsaved[key] = None
+
     def _put(self, held: _Held) -> None:
+        before = self._held.get(held.resource.key)
+        self._bytes += _size(held.resource) - (0 if before is None else _size(before.resource))
         self._held[held.resource.key] = held
         self._earliest = min(self._earliest, held.deadline)
 
@@ -142,9 +167,12 @@ class Registry:
         if now < self._earliest:
             return
         for key in [key for key, held in self._held.items() if held.deadline <= now]:
-            del self._held[key]
-            self._unsaved[key] = None
+            self._remove(key)
         self._earliest = min((held.deadline for held in self._held.values()), default=math.inf)
+
+
+def _size(resource: Resource) -> int:
+    return len(resource.key) + len(resource.owner) + len(resource.value)
 
 
 def _write(tables: Tables, changes: Changes) -> None:

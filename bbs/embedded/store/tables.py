@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, Unpack
 
 from bbs.embedded.decisions.events import group_events, removed
 from bbs.embedded.decisions.lrps import Outcome
@@ -68,6 +69,16 @@ MANY = 400
 _desired_lrp = Decoder(desired_lrp_pb2.DesiredLRP, DesiredLRP)
 _actual_lrp = Decoder(actual_lrp_pb2.ActualLRP, ActualLRP)
 _task = Decoder(task_pb2.Task, Task)
+
+
+class Instances(TypedDict, total=False):
+    """Which instances are wanted. Filters are ANDed; empty and missing ones match all."""
+
+    domain: str
+    cell_id: str
+    process_guid: str
+    index: int | None
+    process_guids: Sequence[str]
 
 
 class Tables:
@@ -143,41 +154,22 @@ class Tables:
         """The rows of one index."""
         return group(self.actual_lrps(process_guid=process_guid, index=index))
 
-    def actual_lrps(
-        self,
-        *,
-        domain: str = "",
-        cell_id: str = "",
-        process_guid: str = "",
-        index: int | None = None,
-        process_guids: Sequence[str] = (),
-    ) -> list[ActualLRP]:
-        """Filters are ANDed; empty filters match all."""
-        found = self._select_actual_lrps(domain, cell_id, process_guid, index, process_guids)
+    def actual_lrps(self, **wanted: Unpack[Instances]) -> list[ActualLRP]:
+        found = self._select_actual_lrps(**wanted)
         return [lrp for guid, payload in found for lrp in _actual_lrp.readable(guid, payload)]
 
-    def actual_lrp_records(
-        self,
-        *,
-        domain: str = "",
-        cell_id: str = "",
-        process_guid: str = "",
-        index: int | None = None,
-        process_guids: Sequence[str] = (),
-    ) -> list[bytes]:
+    def actual_lrp_records(self, **wanted: Unpack[Instances]) -> list[bytes]:
         """The same as encoded messages."""
-        found = self._select_actual_lrps(domain, cell_id, process_guid, index, process_guids)
+        found = self._select_actual_lrps(**wanted)
         return [payload for guid, payload in found if _actual_lrp.undamaged(guid, payload)]
 
-    def _select_actual_lrps(
-        self, domain: str, cell_id: str, process_guid: str, index: int | None, process_guids: Sequence[str]
-    ) -> Iterator[tuple[str, bytes]]:
+    def _select_actual_lrps(self, **wanted: Unpack[Instances]) -> Iterator[tuple[str, bytes]]:
         where = _Where()
-        where.equal("domain", domain)
-        where.equal("cell_id", cell_id)
-        where.equal("process_guid", process_guid)
-        where.any_of("process_guid", process_guids)
-        if index is not None:
+        where.equal("domain", wanted.get("domain", ""))
+        where.equal("cell_id", wanted.get("cell_id", ""))
+        where.equal("process_guid", wanted.get("process_guid", ""))
+        where.any_of("process_guid", wanted.get("process_guids", ()))
+        if (index := wanted.get("index")) is not None:
             where.add("instance_index = ?", index)
         found = self.connection.execute(
             f"SELECT process_guid, payload FROM actual_lrps {where}", where.values

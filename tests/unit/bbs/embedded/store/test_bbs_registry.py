@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bbs.embedded.clock import SECOND
+from bbs.embedded.store import resources
 from bbs.embedded.store.database import Store, StoreError
-from bbs.embedded.store.resources import Collision, Registry
+from bbs.embedded.store.resources import Collision, Full, Registry
 from bbs.embedded.store.tables import Tables
 from bbs.models.cell import CellCapacity, CellPresence
 from bbs.models.codec import dumps
@@ -151,3 +152,23 @@ def test_an_invalid_presence_is_held_and_is_no_cell(
     assert registry.cells() == {}
     assert [resource.key for resource in registry.fetch_all(TypeCode.PRESENCE)] == ["c1"]
     assert "invalid-presence" in caplog.messages
+
+
+def test_resources_are_bounded_in_number_and_bytes(
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "HELD_MOST", 3)
+    monkeypatch.setattr(resources, "HELD_BYTES", 1000)
+    registry = Registry(clock)
+    for key in "abc":
+        registry.lock(Resource(key=key, owner="o", type_code=TypeCode.LOCK), 15)
+    with pytest.raises(Full, match="3 locks"):
+        registry.lock(LOCK, 15)
+    with pytest.raises(Full, match="1000 bytes"):
+        registry.lock(Resource(key="a", owner="o", value="x" * 1000, type_code=TypeCode.LOCK), 15)
+    for _ in range(3):
+        registry.lock(Resource(key="a", owner="o", value="x" * 900, type_code=TypeCode.LOCK), 15)
+        registry.release("a", "o")
+    registry.lock(LOCK, 15)
+    clock.advance(15)
+    assert registry.lock(Resource(key="d", owner="o", value="x" * 990, type_code=TypeCode.LOCK), 15)
